@@ -1,0 +1,120 @@
+"""What a node agent reports, and the inventory the city makes of it."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from scheduler.contract.base import Count, Key, Moment, Text, Wire
+from scheduler.domain.hardware import HardwareClass, Health
+
+MAX_ACCELERATORS = 128
+
+Percent = Annotated[int, Field(ge=0, le=100)]
+NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")]
+
+
+class Accelerator(Wire):
+    """One schedulable card. A sensor that is missing is absent (null), never zero.
+
+    `model` is the catalogue's canonical name where the catalogue knows the device, else the name its tool reports.
+    """
+
+    index: Count
+    vendor: Text
+    model: Text
+    hardware_class: HardwareClass
+    uuid: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    memory_bytes: Count
+    health: Health = Health.HEALTHY
+    health_reasons: Annotated[list[Text], Field(max_length=16)] = Field(default_factory=list)
+    pci_vendor_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4}$")] | None = None
+    memory_used_bytes: Count | None = None
+    utilisation_percent: Percent | None = None
+    power_milliwatts: Count | None = None
+    temperature_celsius: Annotated[int, Field(ge=-50, le=200)] | None = None
+
+
+class ProbeResult(Wire):
+    """How one vendor's probe went: absent hardware is `found: 0` without an error."""
+
+    probe: Key
+    found: Count
+    error: Annotated[str, StringConstraints(max_length=500)] | None = None
+
+
+class NodeReport(Wire):
+    """A full snapshot of one node. `sequence` only grows while the agent lives; a restarted agent starts a new `boot`."""
+
+    hostname: NodeName
+    boot: Key
+    sequence: Count
+    observed_at: Moment
+    agent_version: Text
+    cpu_cores: Annotated[int, Field(ge=1, le=65_536)]
+    memory_bytes: Count
+    memory_used_bytes: Count | None = None
+    driver_version: Text | None = None
+    labels: Annotated[dict[Key, Text], Field(max_length=32)] = Field(default_factory=dict)
+    accelerators: Annotated[list[Accelerator], Field(max_length=MAX_ACCELERATORS)] = Field(default_factory=list)
+    probes: Annotated[list[ProbeResult], Field(max_length=32)] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _cards_are_distinct(self) -> "NodeReport":
+        uuids = [card.uuid for card in self.accelerators]
+        if len(set(uuids)) != len(uuids):
+            raise ValueError("accelerators: each uuid may appear once on a node")
+        return self
+
+
+class ReportAccepted(Wire):
+    """The answer to a report: when to send the next one, jitter included by the agent."""
+
+    next_report_seconds: Count
+
+
+class InventoryRow(Wire):
+    """Cards of one model in one cluster. `free` are healthy cards no job holds, on nodes that are being heard."""
+
+    cluster: Key
+    recorded: bool
+    hardware_class: HardwareClass
+    vendor: str
+    model: str
+    nodes: Count
+    cards: Count
+    healthy: Count
+    allocated: Count
+    free: Count
+
+
+class ClassTotal(Wire):
+    hardware_class: HardwareClass
+    cards: Count
+    healthy: Count
+    allocated: Count
+    free: Count
+
+
+class Inventory(Wire):
+    """The network's cards: totals by class, rows by cluster, vendor and model."""
+
+    as_of: Moment
+    totals: list[ClassTotal]
+    rows: list[InventoryRow]
+
+
+class NodeView(Wire):
+    """One node as the city knows it."""
+
+    cluster: Key
+    hostname: str
+    heard_seconds_ago: Count | None
+    cpu_cores: Count
+    memory_bytes: Count
+    labels: dict[str, str]
+    accelerators: list[Accelerator]
+
+
+class NodePage(Wire):
+    nodes: list[NodeView]
+    next: str | None = None

@@ -1,0 +1,202 @@
+"""What a tenant submits, and how the city shows it back."""
+
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from scheduler.contract.base import Count, Duration, EventView, Key, Moment, Money, Name, Page, ReasonView, Text, Wire
+from scheduler.domain.clock import parse_duration_seconds
+from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.states import AttemptState, JobState
+
+MAX_NODES = 10_000
+MAX_CARDS_PER_NODE = 64
+MAX_RUNTIME_SECONDS = 90 * 86_400
+PRIORITIES = {"low": 25, "normal": 50, "high": 75}
+DECLINED = "none"
+
+
+class Activity(StrEnum):
+    PRETRAIN = "pretrain"
+    FINETUNE = "finetune"
+    RL = "rl"
+    INFERENCE = "inference"
+    DEVELOPMENT = "development"
+
+
+def _runtime(text: str) -> str:
+    if parse_duration_seconds(text) > MAX_RUNTIME_SECONDS:
+        raise ValueError(f"at most {MAX_RUNTIME_SECONDS // 86_400}d is allowed")
+    return text
+
+
+def _relative_or_absolute(path: str) -> str:
+    if ".." in PurePosixPath(path).parts:
+        raise ValueError("a path may not contain '..'")
+    return path
+
+
+Argument = Annotated[str, StringConstraints(max_length=4096)]
+Path = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_relative_or_absolute)]
+Model = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$")]
+
+
+class Hardware(Wire):
+    """One alternative: `nodes × per_node` accelerators on distinct nodes of one cluster, all of one model, all or nothing.
+
+    `memory_gib` is the least memory of each accelerator; `cpus` and `host_memory_gib` are what each node must have beside
+    them. A job without accelerators says `per_node: 0` and how many `cpus`. With `min_nodes` below `nodes` the job starts
+    on as many nodes as fit, at least `min_nodes`.
+    """
+
+    hardware_class: HardwareClass | None = Field(default=None, alias="class")
+    vendors: Annotated[tuple[Text, ...], Field(max_length=16)] = ()
+    models: Annotated[tuple[Model, ...], Field(max_length=16)] = ()
+    nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] = 1
+    per_node: Annotated[int, Field(ge=0, le=MAX_CARDS_PER_NODE)] = 1
+    min_nodes: Annotated[int, Field(ge=1, le=MAX_NODES)] | None = None
+    memory_gib: Annotated[int, Field(ge=1, le=4096)] | None = None
+    cpus: Annotated[int, Field(ge=0, le=4096)] = 0
+    host_memory_gib: Annotated[int, Field(ge=0, le=65_536)] = 0
+    topology: Literal["any", "rack"] = "any"
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if self.per_node == 0 and self.cpus == 0:
+            raise ValueError("per_node: 0 asks for no accelerators, so cpus must be at least 1")
+        if self.per_node == 0 and (self.models or self.vendors or self.memory_gib or self.hardware_class):
+            raise ValueError("class, vendors, models and memory_gib describe accelerators: they need per_node of at least 1")
+        if self.min_nodes is not None and self.min_nodes > self.nodes:
+            raise ValueError(f"min_nodes may be at most nodes ({self.nodes})")
+        return self
+
+
+class Checkpoint(Wire):
+    """Where a job saves its progress and how often: what a preemption loses is what came after the last one."""
+
+    path: Path
+    every: Duration
+
+
+class Dataset(Wire):
+    """Data the job reads, where it lies now and how large it is."""
+
+    uri: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+    size_gib: Count
+    cluster: Key | None = None
+
+
+class Retries(Wire):
+    """How often a whole gang is tried again: after its node or cluster was lost, and after the program failed."""
+
+    node_lost: Annotated[int, Field(ge=0, le=10)] = 3
+    failed: Annotated[int, Field(ge=0, le=10)] = 0
+
+
+class VoucherRequest(Wire):
+    """The programme the tenant applied to. All programmes are evaluated anyway; `none` declines every one of them."""
+
+    programme: Key
+    application: Key | None = None
+
+
+class JobSpec(Wire):
+    """A training job as its owner writes it."""
+
+    name: Name
+    entrypoint: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256)]
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)] | None = None
+    working_dir: Annotated[str, StringConstraints(min_length=1, max_length=2048)] | None = None
+    hardware: Hardware | Annotated[tuple[Hardware, ...], Field(min_length=1, max_length=8)]
+    max_runtime: Annotated[Duration, AfterValidator(_runtime)]
+    priority: Literal["low", "normal", "high"] | Annotated[int, Field(ge=0, le=100)] = "normal"
+    preemptible: bool = False
+    checkpoint: Checkpoint | None = None
+    data: Annotated[tuple[Dataset, ...], Field(max_length=64)] = ()
+    contract: Key | None = None
+    activity: Activity
+    voucher: VoucherRequest | None = None
+    retries: Retries = Retries()
+    depends_on: Annotated[tuple[Key, ...], Field(max_length=64)] = ()
+
+    @property
+    def alternatives(self) -> tuple[Hardware, ...]:
+        """The ways to run it, in order of preference."""
+        return self.hardware if isinstance(self.hardware, tuple) else (self.hardware,)
+
+    @property
+    def priority_value(self) -> int:
+        return self.priority if isinstance(self.priority, int) else PRIORITIES[self.priority]
+
+    @property
+    def max_runtime_seconds(self) -> int:
+        return parse_duration_seconds(self.max_runtime)
+
+    @property
+    def declines_vouchers(self) -> bool:
+        return self.voucher is not None and self.voucher.programme == DECLINED
+
+
+class CostSummary(Wire):
+    """What a job has cost so far: posted cost lines only, and the selected programme's estimate on them."""
+
+    card_seconds: Count
+    core_seconds: Count
+    list_amount: Money
+    contracted_amount: Money
+    voucher_estimate: Money
+    net_amount: Money
+    programme: str | None = None
+
+
+class JobView(Wire):
+    """A job as the API answers it."""
+
+    id: Key
+    tenant: Key
+    state: JobState
+    verdict: Literal["fit", "wait", "never"] | None = None
+    reasons: list[ReasonView] = Field(default_factory=list)
+    spec: JobSpec
+    submitted_at: Moment
+    finished_at: Moment | None = None
+    attempts: Count
+    cluster: Key | None = None
+    recorded: bool = False
+    hardware_class: HardwareClass | None = None
+    model: str | None = None
+    costs: CostSummary
+
+
+class AttemptView(Wire):
+    """One placement of a job."""
+
+    id: Key
+    number: Count
+    state: AttemptState
+    cluster: Key
+    recorded: bool
+    fencing_token: Count
+    hardware_class: HardwareClass | None
+    model: str | None
+    nodes: list[str]
+    cards: Count
+    granted_at: Moment
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
+    exit_code: int | None = None
+    reasons: list[ReasonView] = Field(default_factory=list)
+
+
+class JobPage(Page):
+    jobs: list[JobView]
+
+
+class AttemptList(Wire):
+    attempts: list[AttemptView]
+
+
+class EventPage(Page):
+    events: list[EventView]

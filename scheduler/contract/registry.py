@@ -1,0 +1,194 @@
+"""Who takes part and at what price: providers, clusters, tenants, contracts, prices, programmes, access tokens.
+
+Everything here is registered by an operator or a finance officer. Facts a voucher rule may ask for are optional where
+nobody may have established them yet: absent means unknown, and a rule that needs them answers `needs_review`.
+"""
+
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from scheduler.contract.base import Key, Moment, Price, Text, Uscc, Wire
+from scheduler.domain.money import parse_cny
+
+
+class Registration(Wire):
+    """A provider's place on a programme's list: eligibility is per service item and from a date on."""
+
+    programme: Key
+    service_item: Key
+    listed_on: date
+
+
+class Provider(Wire):
+    """算力提供方: who owns clusters and is paid for them."""
+
+    id: Key
+    name: Text
+    uscc: Uscc
+    city: Key
+    capacity_pflops: Annotated[int, Field(ge=0, le=10**9)] | None = None
+    facility_domestic: bool | None = None
+    registrations: Annotated[list[Registration], Field(max_length=256)] = Field(default_factory=list)
+
+
+class Launcher(StrEnum):
+    RAY = "ray"
+    KUBERNETES = "kubernetes"
+    UPSTREAM = "upstream"
+    RECORDED = "recorded"
+
+
+class Cluster(Wire):
+    """集群: one cluster of one provider. A `recorded` cluster plays back a recorded inventory and is labelled so everywhere."""
+
+    id: Key
+    name: Text
+    provider: Key
+    city: Key
+    launcher: Launcher
+
+
+class TenantType(StrEnum):
+    ENTERPRISE = "enterprise"
+    UNIVERSITY = "university"
+    INSTITUTE = "institute"
+
+
+class Tenant(Wire):
+    """租户: who submits jobs. Startup and SME status are as asserted, not verified."""
+
+    id: Key
+    name: Text
+    uscc: Uscc
+    type: TenantType
+    city: Key
+    industry: Literal["software", "manufacturing", "other"] | None = None
+    established_on: date | None = None
+    startup: bool | None = None
+    sme: bool | None = None
+    private: bool | None = None
+    registered_provider: bool | None = None
+    dishonest_record: bool | None = None
+    multimodal_base_model: bool | None = None
+
+
+class Contract(Wire):
+    """服务合同: tenant × provider, what a voucher programme subsidises."""
+
+    id: Key
+    tenant: Key
+    provider: Key
+    signed_on: date
+    start: date
+    end: date
+    amount: Price
+    service_item: Key
+    affiliated: bool | None = None
+    ordered_on_platform: bool | None = None
+    paid: bool | None = None
+    other_public_funds: Price | None = None
+
+    @model_validator(mode="after")
+    def _dates_in_order(self) -> Self:
+        if self.end < self.start:
+            raise ValueError("end may not be before start")
+        return self
+
+
+class PricedItem(StrEnum):
+    ACCELERATOR = "accelerator"
+    CPU = "cpu"
+
+
+class PriceEntry(Wire):
+    """One price of one cluster: CNY per card-hour of a model, or per core-hour. A later `effective_from` supersedes it.
+
+    `contracted` is what tenants pay and what a voucher looks at; `list` is what the provider publishes.
+    """
+
+    cluster: Key
+    item: PricedItem
+    model: Text | None = None
+    list_price: Price
+    contracted_price: Price
+    effective_from: Moment
+
+    @model_validator(mode="after")
+    def _model_fits_item(self) -> Self:
+        if (self.item is PricedItem.ACCELERATOR) != (self.model is not None):
+            raise ValueError("model is required for accelerator prices and not allowed for cpu prices")
+        if parse_cny(self.contracted_price) > parse_cny(self.list_price):
+            raise ValueError("contracted_price may not be above list_price")
+        return self
+
+
+class PriceView(PriceEntry):
+    """A price as stored: `version` names it in cost lines."""
+
+    version: Key
+
+
+class ProgrammeDocument(Wire):
+    """A policy version to load, as the programme's own document (validated by `scheduler.subsidy`)."""
+
+    document: dict[str, Any]
+
+
+class ProgrammeView(Wire):
+    """A loaded policy version."""
+
+    programme: Key
+    version: Key
+    name_en: Text
+    name_zh: Text
+    valid_from: date
+    valid_until: date | None
+    confidence: str
+
+
+class Role(StrEnum):
+    """What a bearer token may do. `tenant` is bound to one tenant, `agent` to one cluster."""
+
+    TENANT = "tenant"
+    OPERATOR = "operator"
+    FINANCE = "finance"
+    LEDGER = "ledger"
+    AGENT = "agent"
+
+
+class TokenRequest(Wire):
+    """A token to issue. `subject` is the tenant's or the cluster's id for the two bound roles."""
+
+    role: Role
+    subject: Key | None = None
+    note: Text
+    expires_at: Moment | None = None
+
+    @model_validator(mode="after")
+    def _bound_roles_have_a_subject(self) -> Self:
+        if (self.role in (Role.TENANT, Role.AGENT)) != (self.subject is not None):
+            raise ValueError("subject is required for tenant and agent tokens and not allowed for the others")
+        return self
+
+
+class TokenIssued(Wire):
+    """The only time the secret is shown; the city stores its SHA-256."""
+
+    id: Key
+    token: str
+    role: Role
+    subject: Key | None = None
+
+
+class ClusterView(Cluster):
+    """A cluster with its live standing."""
+
+    recorded: bool
+    state: Literal["never_heard", "live", "suspect"]
+    heard_seconds_ago: int | None
+    nodes: int
+    cards: int
+    running: int

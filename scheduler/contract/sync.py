@@ -1,0 +1,118 @@
+"""How a cluster agent and the city agree, level-triggered: the agent says everything it observes and gets everything that
+is desired. Losing any message, or restarting either side, changes nothing: the next exchange says it all again.
+
+Rules both sides rely on:
+- the agent's loop is sequential: an attempt the last answer desired is observed in the next request once it was launched;
+- a run whose attempt is not desired is stopped, and forgotten once it has stopped and the city no longer desires it;
+- a finished run is reported until the city stops desiring its attempt, so no ending is lost;
+- an attempt the city knows as starting or running and the agent does not observe is gone.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from scheduler.contract.base import Count, Key, Moment, Name, Text, Wire
+from scheduler.contract.inventory import NodeName
+from scheduler.contract.job import Activity, Argument
+
+MAX_RUNS = 5_000
+MAX_LOG_CHUNK = 65_536
+MAX_LOG_BYTES = 1_048_576
+"""The log kept per attempt; what is beyond is cut off with a note."""
+
+
+class RunState(StrEnum):
+    STARTING = "starting"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+
+
+RUN_FINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.STOPPED})
+
+
+class ObservedRun(Wire):
+    """One run as its cluster sees it. `started_at` is when the program began, not when it was accepted."""
+
+    attempt: Key
+    fencing_token: Count
+    state: RunState
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
+    exit_code: Annotated[int, Field(ge=-255, le=255)] | None = None
+    detail: Annotated[str, StringConstraints(max_length=500)] | None = None
+    launch_failed: bool = False
+    checkpoint_at: Moment | None = None
+
+
+class SyncRequest(Wire):
+    """Everything the agent observes. `agent` names the process, for people reading logs."""
+
+    agent: Text
+    observed: Annotated[list[ObservedRun], Field(max_length=MAX_RUNS)] = Field(default_factory=list)
+
+
+class Placement(Wire):
+    """One node of a gang and the devices of it that are granted. Rank 0 is the first of the list."""
+
+    node: NodeName
+    devices: list[str]
+    card_milli: Count = 1000
+    cpus: Count = 0
+    host_memory_gib: Count = 0
+
+
+class DesiredRun(Wire):
+    """One attempt that must be running, with everything a launcher needs to run it."""
+
+    attempt: Key
+    fencing_token: Count
+    job: Key
+    name: Name
+    tenant: Key
+    number: Count
+    activity: Activity
+    entrypoint: list[Argument]
+    image: str | None = None
+    working_dir: str | None = None
+    vendor: str | None = None
+    model: str | None = None
+    per_node: Count
+    placements: list[Placement]
+    checkpoint_path: str | None = None
+    max_runtime_seconds: Count
+
+
+class SyncResponse(Wire):
+    """Everything that must be running in the cluster, and how long the agent may wait before it asks again."""
+
+    desired: list[DesiredRun]
+    next_sync_milliseconds: Count
+
+
+class LogChunk(Wire):
+    """A piece of an attempt's log, from byte `offset` on. Sending it twice changes nothing."""
+
+    attempt: Key
+    fencing_token: Count
+    offset: Annotated[int, Field(ge=0, le=2**40)]
+    text: Annotated[str, StringConstraints(max_length=MAX_LOG_CHUNK)]
+
+
+class LogPosition(Wire):
+    """Up to which byte the city has the log: where the agent goes on."""
+
+    next_offset: Count
+    full: bool = False
+
+
+class LogView(Wire):
+    """An attempt's log as far as it has arrived."""
+
+    attempt: Key
+    number: Count
+    text: str
+    truncated: bool = False

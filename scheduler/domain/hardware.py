@@ -1,0 +1,112 @@
+"""Accelerators and their class: what a node agent reports, and the catalogue that says what it is.
+
+The class decides money (Hangzhou pays more for domestic chips), so it is never guessed: it comes from the catalogue by
+vendor and model, by PCI vendor id as a fallback, and is `unknown` otherwise.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+
+class HardwareClass(StrEnum):
+    DOMESTIC = "domestic"
+    FOREIGN = "foreign"
+    UNKNOWN = "unknown"
+
+
+class Health(StrEnum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    LOST = "lost"
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogueEntry:
+    """One schedulable device as its vendor's tool names it. `tflops_fp16` is informative only: money never depends on it."""
+
+    model: str
+    vendor: str
+    hardware_class: HardwareClass
+    memory_bytes: int
+    aliases: tuple[str, ...]
+    tflops_fp16: float | None
+    source: str
+    confidence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the catalogue says of a reported device: its canonical vendor and model, and its class."""
+
+    vendor: str
+    model: str
+    hardware_class: HardwareClass
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Canonical models by every name a tool may report (case-insensitive), and classes by PCI vendor id."""
+
+    version: str
+    entries: tuple[CatalogueEntry, ...]
+    by_name: Mapping[tuple[str, str], CatalogueEntry]
+    vendor_by_pci: Mapping[str, tuple[str, HardwareClass]]
+
+    def identify(self, vendor: str, reported_model: str, pci_vendor_id: str | None = None) -> Identity:
+        """The class of a device: by vendor and model, else by PCI vendor id, else `unknown`."""
+        entry = self.by_name.get((vendor.casefold(), reported_model.casefold()))
+        if entry is not None:
+            return Identity(entry.vendor, entry.model, entry.hardware_class)
+        known = self.vendor_by_pci.get((pci_vendor_id or "").casefold())
+        if known is not None:
+            return Identity(known[0], reported_model, known[1])
+        return Identity(vendor, reported_model, HardwareClass.UNKNOWN)
+
+    def models(self) -> frozenset[str]:
+        return frozenset(entry.model for entry in self.entries)
+
+
+def parse_catalogue(document: Mapping[str, Any]) -> Catalogue:
+    """A catalogue from its YAML document. Raises ValueError when two entries of one vendor claim the same name."""
+    entries = tuple(_entry(row) for row in document["models"])
+    return Catalogue(
+        version=str(document["version"]),
+        entries=entries,
+        by_name=_index(entries),
+        vendor_by_pci={str(pci): (row["vendor"], HardwareClass(row["class"])) for pci, row in document["pci_vendors"].items()},
+    )
+
+
+@cache
+def shipped_catalogue() -> Catalogue:
+    """The catalogue this release ships, `scheduler/domain/catalogue.yaml`."""
+    return parse_catalogue(yaml.safe_load(files("scheduler.domain").joinpath("catalogue.yaml").read_text("utf-8")))
+
+
+def _entry(row: Mapping[str, Any]) -> CatalogueEntry:
+    return CatalogueEntry(
+        model=row["model"],
+        vendor=row["vendor"],
+        hardware_class=HardwareClass(row["class"]),
+        memory_bytes=int(row["memory_gib"]) * 2**30,
+        aliases=tuple(row.get("aliases", ())),
+        tflops_fp16=row.get("tflops_fp16"),
+        source=row["source"],
+        confidence=row["confidence"],
+    )
+
+
+def _index(entries: Iterable[CatalogueEntry]) -> dict[tuple[str, str], CatalogueEntry]:
+    index: dict[tuple[str, str], CatalogueEntry] = {}
+    for entry in entries:
+        for name in (entry.model, *entry.aliases):
+            key = (entry.vendor.casefold(), name.casefold())
+            if index.setdefault(key, entry) is not entry:
+                raise ValueError(f"catalogue: {entry.vendor} {name!r} is claimed by two models")
+    return index

@@ -1,0 +1,133 @@
+"""Reason codes: why a job waits, why it went where it went, why it ended. Stable identifiers with texts in zh and en.
+
+A reason is data (`code` and the numbers behind it); the same codes appear in the API, the CLI, the events and the metrics.
+Subsidy tags use codes of their own, which live with the programmes in `scheduler.subsidy`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Language = Literal["en", "zh"]
+Numbers = Mapping[str, str | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One coded reason. `numbers` fill the placeholders of its text. Raises KeyError for a code that is not registered."""
+
+    code: str
+    numbers: Numbers = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        TEXTS[self.code]
+
+    def text(self, language: Language = "en") -> str:
+        return TEXTS[self.code][language].format_map(self.numbers)
+
+
+TEXTS: Mapping[str, Mapping[Language, str]] = {
+    # why it went there
+    "placed_cheapest_net": {
+        "en": "cheapest after voucher of {places} places that fit: {net}/h net, {list}/h list",
+        "zh": "在 {places} 个可行位置中补贴后最便宜:净价 {net}/小时,目录价 {list}/小时",
+    },
+    "placed_only_fit": {
+        "en": "the only place that fits: {net}/h net, {list}/h list",
+        "zh": "唯一可行的位置:净价 {net}/小时,目录价 {list}/小时",
+    },
+    # why it waits
+    "waiting_for_cards": {
+        "en": "needs {nodes} nodes × {per_node} × {what}; the best cluster, {cluster}, has {free} such nodes free now of {total}",
+        "zh": "需要 {nodes} 个节点 × {per_node} × {what};最合适的集群 {cluster} 共 {total} 个此类节点,现空闲 {free} 个",
+    },
+    "waiting_for_rack": {
+        "en": "needs {nodes} nodes × {per_node} × {what} in one rack; the best rack, in {cluster}, has {free} free now of {total}",
+        "zh": "需要同一机架内 {nodes} 个节点 × {per_node} × {what};最合适的机架(集群 {cluster})共 {total} 个,现空闲 {free} 个",
+    },
+    "waiting_for_preemption": {
+        "en": "its cards in {cluster} are being freed: {victims} lower-priority job(s) were asked to stop",
+        "zh": "集群 {cluster} 中的加速卡正在释放:已要求 {victims} 个低优先级作业停止",
+    },
+    "waiting_for_higher_priority": {
+        "en": "would fit in {cluster} now, but those cards are kept for a job of higher standing",
+        "zh": "集群 {cluster} 现可容纳,但这些加速卡已为更优先的作业保留",
+    },
+    "waiting_for_cluster": {
+        "en": "the clusters that could run it ({clusters}) are not answering; no new grants until they do",
+        "zh": "可运行该作业的集群({clusters})没有应答,恢复前不再授权",
+    },
+    "waiting_for_price": {
+        "en": "no price is set for {what} in any cluster that could run it; an operator must publish one",
+        "zh": "可运行该作业的集群均未公布 {what} 的价格,需运营方先行公布",
+    },
+    "waiting_for_contract": {
+        "en": "contract {contract} is not in force today ({start} to {end})",
+        "zh": "合同 {contract} 今日不在有效期内({start} 至 {end})",
+    },
+    "waiting_for_dependency": {
+        "en": "waits for {jobs} to succeed",
+        "zh": "等待作业 {jobs} 成功结束",
+    },
+    "waiting_for_round": {
+        "en": "submitted; the next scheduling round decides",
+        "zh": "已提交,等待下一轮调度",
+    },
+    # why it can never run on what is registered today
+    "never_no_such_hardware": {
+        "en": "no node in the network has {per_node} × {what}; {nearest}",
+        "zh": "全网没有任何节点具备 {per_node} × {what};{nearest}",
+    },
+    "never_larger_than_cluster": {
+        "en": "needs {nodes} nodes × {per_node} × {what}; the largest cluster, {cluster}, has {total} such nodes in all",
+        "zh": "需要 {nodes} 个节点 × {per_node} × {what};最大的集群 {cluster} 总共只有 {total} 个此类节点",
+    },
+    # what happened
+    "submitted": {"en": "accepted and queued", "zh": "已受理并排队"},
+    "granted": {
+        "en": "granted to {cluster}: {nodes} nodes × {per_node} × {what}",
+        "zh": "授权给 {cluster}:{nodes} 个节点 × {per_node} × {what}",
+    },
+    "started": {"en": "running in {cluster}", "zh": "在 {cluster} 运行"},
+    "succeeded": {"en": "finished successfully", "zh": "成功结束"},
+    "exit_code": {"en": "the program exited with code {exit_code}", "zh": "程序以退出码 {exit_code} 结束"},
+    "launch_failed": {"en": "the cluster could not start it: {detail}", "zh": "集群无法启动该作业:{detail}"},
+    "failed_elsewhere": {"en": "the cluster reported: {detail}", "zh": "集群报告:{detail}"},
+    "retrying": {
+        "en": "queued again: retry {retry} of {allowed} after {cause}",
+        "zh": "重新排队:因 {cause} 进行第 {retry} 次重试(最多 {allowed} 次)",
+    },
+    "retries_exhausted": {
+        "en": "no retries left after {cause} ({allowed} allowed)",
+        "zh": "{cause} 之后已无重试次数(允许 {allowed} 次)",
+    },
+    "preempted": {
+        "en": "stopped for {by}, a job of priority {priority}; queued again",
+        "zh": "为优先级 {priority} 的作业 {by} 让出,重新排队",
+    },
+    "preempts": {
+        "en": "asked {victims} to stop ({lost_card_seconds} card-seconds since checkpoint)",
+        "zh": "已要求 {victims} 停止(自检查点起损失 {lost_card_seconds} 卡秒)",
+    },
+    "cancel_requested": {"en": "cancellation requested", "zh": "已请求取消"},
+    "cancelled": {"en": "cancelled by its owner", "zh": "已由提交者取消"},
+    "max_runtime_exceeded": {
+        "en": "ran longer than its max_runtime of {max_runtime}",
+        "zh": "运行时间超过 max_runtime {max_runtime}",
+    },
+    "dependency_failed": {
+        "en": "{job}, which it depends on, ended as {state}",
+        "zh": "所依赖的作业 {job} 以 {state} 结束",
+    },
+    "grant_expired": {
+        "en": "{cluster} did not start it within {seconds} s; the grant was withdrawn",
+        "zh": "{cluster} 未在 {seconds} 秒内启动,授权已撤回",
+    },
+    "cluster_silent": {"en": "{cluster} has been silent for {seconds} s", "zh": "{cluster} 已 {seconds} 秒没有应答"},
+    "cluster_back": {"en": "{cluster} answers again", "zh": "{cluster} 已恢复应答"},
+    "cluster_lost": {
+        "en": "{cluster} stayed silent past the grace of {seconds} s; the attempt is fenced off",
+        "zh": "{cluster} 静默超过 {seconds} 秒宽限期,本次尝试已被隔离",
+    },
+    "run_vanished": {"en": "{cluster} no longer has this run", "zh": "{cluster} 中已不存在该运行"},
+}
