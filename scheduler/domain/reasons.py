@@ -23,7 +23,18 @@ class Reason:
         TEXTS[self.code]
 
     def text(self, language: Language = "en") -> str:
-        return TEXTS[self.code][language].format_map(self.numbers)
+        numbers = self.numbers
+        if language == "zh":
+            numbers = {key: _in_chinese(value) for key, value in numbers.items()}
+        return TEXTS[self.code][language].format_map(numbers)
+
+
+def _in_chinese(value: str | int) -> str | int:
+    """Values are data and mostly language-free; the few words among them are translated here."""
+    return value if isinstance(value, int) else " ".join(_WORDS.get(word, word) for word in value.split(" "))
+
+
+_WORDS = {"domestic": "国产", "foreign": "国外", "unknown": "未知", "any-model": "任意型号"}
 
 
 TEXTS: Mapping[str, Mapping[Language, str]] = {
@@ -45,13 +56,9 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "needs {nodes} nodes × {per_node} × {what} in one rack; the best rack, in {cluster}, has {free} free now of {total}",
         "zh": "需要同一机架内 {nodes} 个节点 × {per_node} × {what};最合适的机架(集群 {cluster})共 {total} 个,现空闲 {free} 个",
     },
-    "waiting_for_preemption": {
-        "en": "its cards in {cluster} are being freed: {victims} lower-priority job(s) were asked to stop",
-        "zh": "集群 {cluster} 中的加速卡正在释放:已要求 {victims} 个低优先级作业停止",
-    },
-    "waiting_for_higher_priority": {
-        "en": "would fit in {cluster} now, but those cards are kept for a job of higher standing",
-        "zh": "集群 {cluster} 现可容纳,但这些加速卡已为更优先的作业保留",
+    "waiting_for_release": {
+        "en": "its cards in {cluster} are being freed: {runs} run(s) were asked to stop",
+        "zh": "集群 {cluster} 中的加速卡正在释放:已要求 {runs} 个运行停止",
     },
     "waiting_for_cluster": {
         "en": "the clusters that could run it ({clusters}) are not answering; no new grants until they do",
@@ -75,8 +82,12 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     },
     # why it can never run on what is registered today
     "never_no_such_hardware": {
-        "en": "no node in the network has {per_node} × {what}; {nearest}",
-        "zh": "全网没有任何节点具备 {per_node} × {what};{nearest}",
+        "en": "no node it may use has {per_node} × {what}",
+        "zh": "可用节点中没有任何节点具备 {per_node} × {what}",
+    },
+    "never_larger_than_rack": {
+        "en": "needs {nodes} nodes × {per_node} × {what} in one rack; the largest, in {cluster}, has {total} such nodes in all",
+        "zh": "需要同一机架内 {nodes} 个节点 × {per_node} × {what};最大的机架(集群 {cluster})总共只有 {total} 个此类节点",
     },
     "never_larger_than_cluster": {
         "en": "needs {nodes} nodes × {per_node} × {what}; the largest cluster, {cluster}, has {total} such nodes in all",

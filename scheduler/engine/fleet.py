@@ -1,0 +1,169 @@
+"""The network's nodes as arrays: `Fleet` is what exists (never changes), `Free` is what is left of it (changes with every grant).
+
+Arrays are indexed by node, and by node × card slot for cards. Cards are accounted in milli-cards so that fractions are exact.
+A card that is absent or unhealthy has kind -1 and no free milli.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scheduler.domain.hardware import HardwareClass
+from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+NO_KIND = -1
+NO_RACK = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What makes cards interchangeable."""
+
+    vendor: str
+    model: str
+    hardware_class: HardwareClass
+    memory_bytes: int
+
+    def suits(self, shape: Shape) -> bool:
+        return (
+            (shape.hardware_class is None or shape.hardware_class == self.hardware_class)
+            and (not shape.vendors or self.vendor in shape.vendors)
+            and (not shape.models or self.model in shape.models)
+            and self.memory_bytes >= shape.card_memory_bytes
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One device of a node. `kind` is None for a card that must not be scheduled."""
+
+    device: str
+    kind: Kind | None
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One node as reported. `live` is false when it, or its cluster, has fallen silent."""
+
+    cluster: str
+    name: str
+    cpu_milli: int
+    memory_bytes: int
+    cards: tuple[Card, ...] = ()
+    rack: str | None = None
+    live: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Allocation:
+    """What a gang takes of one node: slots are positions in the node's cards."""
+
+    node: int
+    slots: tuple[int, ...]
+    card_milli: int
+    cpu_milli: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """Every node of the network. Build with `Fleet.of`; clusters, nodes and kinds are numbered in sorted order, so equal
+    networks given in any order make equal fleets."""
+
+    nodes: tuple[Node, ...]
+    clusters: tuple[str, ...]
+    kinds: tuple[Kind, ...]
+    cluster_of: Ints
+    rack_of: Ints
+    live: Bools
+    cpu_milli: Ints
+    memory_bytes: Ints
+    card_kind: Ints
+    index: dict[tuple[str, str], int]
+    _kinds_of_shape: dict[Shape, tuple[int, ...]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, nodes: Sequence[Node]) -> Self:
+        ordered = tuple(sorted(nodes, key=lambda node: (node.cluster, node.name)))
+        clusters = tuple(sorted({node.cluster for node in ordered}))
+        found = {card.kind for node in ordered for card in node.cards if card.kind is not None}
+        kinds = tuple(sorted(found, key=lambda kind: (kind.hardware_class, kind.vendor, kind.model, kind.memory_bytes)))
+        racks = sorted({(node.cluster, node.rack) for node in ordered if node.rack is not None})
+        rack_number = {rack: number for number, rack in enumerate(racks)}
+        slots = max((len(node.cards) for node in ordered), default=0)
+        card_kind = np.full((len(ordered), slots), NO_KIND, dtype=np.int64)
+        kind_number = {kind: number for number, kind in enumerate(kinds)}
+        for row, node in enumerate(ordered):
+            for slot, card in enumerate(node.cards):
+                if card.kind is not None:
+                    card_kind[row, slot] = kind_number[card.kind]
+        cluster_number = {cluster: number for number, cluster in enumerate(clusters)}
+        return cls(
+            nodes=ordered,
+            clusters=clusters,
+            kinds=kinds,
+            cluster_of=_ints([cluster_number[node.cluster] for node in ordered]),
+            rack_of=_ints([rack_number.get((node.cluster, node.rack or ""), NO_RACK) for node in ordered]),
+            live=np.array([node.live for node in ordered], dtype=np.bool_),
+            cpu_milli=_ints([node.cpu_milli for node in ordered]),
+            memory_bytes=_ints([node.memory_bytes for node in ordered]),
+            card_kind=card_kind,
+            index={(node.cluster, node.name): row for row, node in enumerate(ordered)},
+        )
+
+    def all_free(self) -> "Free":
+        """The fleet with nothing running on it."""
+        return Free(
+            card_milli=np.where(self.card_kind == NO_KIND, 0, WHOLE_CARD_MILLI),
+            cpu_milli=self.cpu_milli.copy(),
+            memory_bytes=self.memory_bytes.copy(),
+        )
+
+    def kinds_for(self, shape: Shape) -> tuple[int, ...]:
+        """The kinds of card a shape accepts; `(NO_KIND,)` for a shape that needs no card."""
+        if shape.per_node == 0:
+            return (NO_KIND,)
+        if shape not in self._kinds_of_shape:
+            self._kinds_of_shape[shape] = tuple(n for n, kind in enumerate(self.kinds) if kind.suits(shape))
+        return self._kinds_of_shape[shape]
+
+
+@dataclass(slots=True)
+class Free:
+    """What is left on each node: milli-cards per card, milli-cores, bytes."""
+
+    card_milli: Ints
+    cpu_milli: Ints
+    memory_bytes: Ints
+
+    def copy(self) -> "Free":
+        return Free(self.card_milli.copy(), self.cpu_milli.copy(), self.memory_bytes.copy())
+
+    def take(self, allocations: Sequence[Allocation]) -> None:
+        self._move(allocations, -1)
+
+    def give(self, allocations: Sequence[Allocation]) -> None:
+        self._move(allocations, 1)
+
+    def limit_to(self, other: "Free") -> None:
+        """Leave no more than `other` has: what is kept for somebody later is not free now either."""
+        np.minimum(self.card_milli, other.card_milli, out=self.card_milli)
+        np.minimum(self.cpu_milli, other.cpu_milli, out=self.cpu_milli)
+        np.minimum(self.memory_bytes, other.memory_bytes, out=self.memory_bytes)
+
+    def _move(self, allocations: Sequence[Allocation], sign: int) -> None:
+        for part in allocations:
+            for slot in part.slots:
+                self.card_milli[part.node, slot] += sign * part.card_milli
+            self.cpu_milli[part.node] += sign * part.cpu_milli
+            self.memory_bytes[part.node] += sign * part.memory_bytes
+
+
+def _ints(values: Sequence[int]) -> Ints:
+    return np.array(values, dtype=np.int64)

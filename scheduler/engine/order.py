@@ -1,0 +1,87 @@
+"""In which order the queue is served: priority, then weighted dominant share, then age.
+
+The dominant share of a tenant is the largest part it holds of any resource of the network (Ghodsi et al., "Dominant Resource
+Fairness", NSDI 2011); resources are the cards of each hardware class, and CPU. Shares move with every grant of the round.
+"""
+
+from collections import defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.reasons import Reason
+from scheduler.engine.fleet import NO_KIND, Fleet, Ints
+from scheduler.engine.place import Place
+from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
+
+_CLASSES = tuple(HardwareClass)
+CPU = len(_CLASSES)
+RESOURCES = CPU + 1
+
+
+@dataclass(frozen=True, slots=True)
+class QueuedJob:
+    """A job that waits. `terms` names the prices that apply to it; jobs with equal shapes, terms and clusters fare alike.
+
+    `clusters`, where given, are the only ones it may go to; `hold` is a reason not to try it at all this round.
+    """
+
+    id: str
+    tenant: str
+    priority: int
+    submitted_at: int
+    shapes: tuple[Shape, ...]
+    terms: str = ""
+    clusters: frozenset[str] | None = None
+    hold: Reason | None = None
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What each tenant holds of each resource: milli-cards per hardware class, and milli-cores."""
+
+    fleet: Fleet
+    totals: Ints
+    held: dict[str, Ints]
+
+    @classmethod
+    def none(cls, fleet: Fleet) -> "Usage":
+        totals = np.zeros(RESOURCES, dtype=np.int64)
+        for number, kind in enumerate(fleet.kinds):
+            totals[_CLASSES.index(kind.hardware_class)] += int((fleet.card_kind == number).sum()) * WHOLE_CARD_MILLI
+        totals[CPU] = int(fleet.cpu_milli.sum())
+        return cls(fleet, np.maximum(totals, 1), {})
+
+    def add(self, tenant: str, place: Place, sign: int = 1) -> None:
+        held = self.held.setdefault(tenant, np.zeros(RESOURCES, dtype=np.int64))
+        if place.kind != NO_KIND:
+            held[_CLASSES.index(self.fleet.kinds[place.kind].hardware_class)] += sign * place.card_milli()
+        held[CPU] += sign * sum(part.cpu_milli for part in place.allocations)
+
+    def dominant_share(self, tenant: str, weights: Mapping[str, int]) -> float:
+        """The largest share the tenant holds of any resource, divided by its weight (1 where none is given)."""
+        held = self.held.get(tenant)
+        return 0.0 if held is None else float((held / self.totals).max()) / weights.get(tenant, 1)
+
+    def copy(self) -> "Usage":
+        return Usage(self.fleet, self.totals, {tenant: held.copy() for tenant, held in self.held.items()})
+
+
+def in_order(queue: Sequence[QueuedJob], usage: Usage, weights: Mapping[str, int]) -> Iterator[QueuedJob]:
+    """The queue one job at a time; `usage` is read anew before each, so a grant lowers its tenant's standing at once."""
+    bands: dict[int, dict[str, deque[QueuedJob]]] = defaultdict(lambda: defaultdict(deque))
+    for job in sorted(queue, key=lambda job: (job.submitted_at, job.id)):
+        bands[job.priority][job.tenant].append(job)
+    for priority in sorted(bands, reverse=True):
+        tenants = bands[priority]
+        while tenants:
+            tenant = min(tenants, key=lambda name: _standing(name, tenants[name][0], usage, weights))
+            yield tenants[tenant].popleft()
+            if not tenants[tenant]:
+                del tenants[tenant]
+
+
+def _standing(tenant: str, oldest: QueuedJob, usage: Usage, weights: Mapping[str, int]) -> tuple[float, int, str]:
+    return usage.dominant_share(tenant, weights), oldest.submitted_at, oldest.id

@@ -1,0 +1,121 @@
+"""Where a gang fits: proven on nodes, one candidate per cluster and kind of card.
+
+Within a cluster the nodes that are left fullest are taken first (best fit), so that whole nodes stay whole for large gangs,
+and jobs without cards go to nodes without free cards.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from scheduler.engine.fleet import NO_KIND, NO_RACK, Allocation, Bools, Fleet, Free, Ints
+from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A proven placement of a whole gang. `leftover` is the share of capacity it would leave unused on its nodes."""
+
+    cluster: int
+    kind: int
+    allocations: tuple[Allocation, ...]
+    leftover: float
+
+    @property
+    def nodes(self) -> int:
+        return len(self.allocations)
+
+    def cards(self) -> int:
+        return sum(len(part.slots) for part in self.allocations)
+
+    def card_milli(self) -> int:
+        return sum(len(part.slots) * part.card_milli for part in self.allocations)
+
+
+def node_fits(fleet: Fleet, free: Free, shape: Shape, kind: int) -> Bools:
+    """For each node: whether one member of the gang fits on it now. Silent nodes are not asked here."""
+    fits = (free.cpu_milli >= shape.cpu_milli) & (free.memory_bytes >= shape.memory_bytes)
+    if kind != NO_KIND:
+        fits &= _usable(fleet, free, shape, kind).sum(axis=1) >= shape.per_node
+    return fits
+
+
+def gang_nodes(fleet: Fleet, fits: Bools, shape: Shape) -> Ints:
+    """For each cluster: how many members of the gang its nodes in `fits` could hold together (in one rack, if so asked)."""
+    if not shape.one_rack:
+        return np.bincount(fleet.cluster_of[fits], minlength=len(fleet.clusters))
+    racked = fits & (fleet.rack_of != NO_RACK)
+    per_rack = np.bincount(fleet.rack_of[racked])
+    best = np.zeros(len(fleet.clusters), dtype=np.int64)
+    np.maximum.at(best, fleet.cluster_of[racked], per_rack[fleet.rack_of[racked]])
+    return best
+
+
+def places(fleet: Fleet, free: Free, shape: Shape) -> Iterator[Place]:
+    """One place for every cluster and kind of card where the whole gang fits on live nodes now."""
+    for kind in fleet.kinds_for(shape):
+        fits = node_fits(fleet, free, shape, kind) & fleet.live
+        for cluster in np.flatnonzero(gang_nodes(fleet, fits, shape) >= shape.min_nodes):
+            yield _place(fleet, free, shape, kind, int(cluster), fits)
+
+
+def place_in(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int) -> Place | None:
+    """The place in one cluster with one kind of card, or None where the gang does not fit."""
+    fits = node_fits(fleet, free, shape, kind) & fleet.live & (fleet.cluster_of == cluster)
+    if gang_nodes(fleet, fits, shape)[cluster] < shape.min_nodes:
+        return None
+    return _place(fleet, free, shape, kind, cluster, fits)
+
+
+def _place(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, fits: Bools) -> Place:
+    candidates = np.flatnonzero(fits & (fleet.cluster_of == cluster))
+    if shape.one_rack:
+        candidates = _best_rack(fleet, candidates, shape)
+    leftover = _leftover(fleet, free, shape, candidates)
+    chosen = np.argsort(leftover, kind="stable")[: shape.nodes]
+    allocations = tuple(
+        Allocation(
+            node=int(node),
+            slots=_slots(fleet, free, shape, kind, int(node)),
+            card_milli=shape.card_milli,
+            cpu_milli=shape.cpu_milli,
+            memory_bytes=shape.memory_bytes,
+        )
+        for node in candidates[chosen]
+    )
+    return Place(cluster, kind, allocations, float(leftover[chosen].sum()))
+
+
+def _best_rack(fleet: Fleet, candidates: Ints, shape: Shape) -> Ints:
+    """The nodes of the rack that is left fullest: the smallest that holds the whole gang, else the largest that holds enough."""
+    racks, counts = np.unique(fleet.rack_of[candidates], return_counts=True)
+    racks, counts = racks[racks != NO_RACK], counts[racks != NO_RACK]
+    whole = counts >= shape.nodes
+    best = racks[np.where(whole, counts, counts.max() + 1).argmin()] if whole.any() else racks[counts.argmax()]
+    in_best: Ints = candidates[fleet.rack_of[candidates] == best]
+    return in_best
+
+
+def _leftover(fleet: Fleet, free: Free, shape: Shape, nodes: Ints) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """How empty each node would stay: free cards dominate, then the shares of CPU and memory still free."""
+    cards = free.card_milli[nodes].sum(axis=1) - shape.per_node * shape.card_milli
+    cpu = (free.cpu_milli[nodes] - shape.cpu_milli) / np.maximum(fleet.cpu_milli[nodes], 1)
+    memory = (free.memory_bytes[nodes] - shape.memory_bytes) / np.maximum(fleet.memory_bytes[nodes], 1)
+    emptiness: np.ndarray[tuple[int], np.dtype[np.float64]] = cards / WHOLE_CARD_MILLI * 2 + cpu + memory
+    return emptiness
+
+
+def _slots(fleet: Fleet, free: Free, shape: Shape, kind: int, node: int) -> tuple[int, ...]:
+    """The cards to take on a node: the fullest that still have room, so that a fraction never breaks a whole card in vain."""
+    if kind == NO_KIND:
+        return ()
+    milli = free.card_milli[node]
+    usable = np.flatnonzero((fleet.card_kind[node] == kind) & (milli >= shape.card_milli))
+    fullest_first = usable[np.argsort(milli[usable], kind="stable")]
+    return tuple(sorted(int(slot) for slot in fullest_first[: shape.per_node]))
+
+
+def _usable(fleet: Fleet, free: Free, shape: Shape, kind: int) -> Bools:
+    usable: Bools = (fleet.card_kind == kind) & (free.card_milli >= shape.card_milli)
+    return usable

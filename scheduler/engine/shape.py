@@ -1,0 +1,62 @@
+"""What a job asks of the hardware, without who asks: jobs of equal shapes get equal verdicts, so the engine decides per shape."""
+
+from dataclasses import dataclass
+
+from scheduler.contract.job import Hardware, JobSpec
+from scheduler.domain.hardware import HardwareClass
+
+WHOLE_CARD_MILLI = 1000
+GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """`nodes` distinct nodes of one cluster, each giving `per_node` cards of one model (or none), CPU and memory.
+
+    With `min_nodes` below `nodes` any number of nodes between the two will do. `card_milli` below 1000 asks for a part of
+    one card. Empty `vendors` or `models` and a class of None mean any.
+    """
+
+    nodes: int
+    min_nodes: int
+    per_node: int
+    card_milli: int = WHOLE_CARD_MILLI
+    hardware_class: HardwareClass | None = None
+    vendors: frozenset[str] = frozenset()
+    models: frozenset[str] = frozenset()
+    card_memory_bytes: int = 0
+    cpu_milli: int = 0
+    memory_bytes: int = 0
+    one_rack: bool = False
+
+    def what(self) -> str:
+        """The cards asked for, in a few words that read the same in zh and en apart from the class."""
+        if self.per_node == 0:
+            return f"{self.cpu_milli // 1000} CPU"
+        words = [self.hardware_class.value] if self.hardware_class else []
+        words.append("/".join(sorted(self.models or self.vendors)) or "any-model")
+        if self.card_memory_bytes:
+            words.append(f"≥{self.card_memory_bytes // GIB}GiB")
+        if self.card_milli < WHOLE_CARD_MILLI:
+            words.append(f"{self.card_milli}/1000")
+        return " ".join(words)
+
+
+def shapes_of(spec: JobSpec) -> tuple[Shape, ...]:
+    """The alternatives of a job, in its order of preference."""
+    return tuple(_shape(hardware) for hardware in spec.alternatives)
+
+
+def _shape(hardware: Hardware) -> Shape:
+    return Shape(
+        nodes=hardware.nodes,
+        min_nodes=hardware.min_nodes or hardware.nodes,
+        per_node=hardware.per_node,
+        hardware_class=hardware.hardware_class,
+        vendors=frozenset(hardware.vendors),
+        models=frozenset(hardware.models),
+        card_memory_bytes=(hardware.memory_gib or 0) * GIB,
+        cpu_milli=hardware.cpus * 1000,
+        memory_bytes=hardware.host_memory_gib * GIB,
+        one_rack=hardware.topology == "rack",
+    )

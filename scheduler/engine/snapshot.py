@@ -1,0 +1,98 @@
+"""What a round looks at and what it decides. A snapshot is never changed; a driver applies the decisions it accepts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from scheduler.domain.reasons import Reason
+from scheduler.engine.fleet import Fleet, Free
+from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.place import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """Micro-CNY per card-hour (per core-hour for a job without cards): as published, as contracted, after voucher."""
+
+    list_price: int
+    contracted_price: int
+    net_price: int
+
+
+Prices = Mapping[tuple[str, str, str | None], Quote]
+"""By (terms of the job, cluster, model); the model is None for a job without cards."""
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRun:
+    """An attempt that holds cards. Stopping it now loses the card-seconds since `safe_at`, its start or last checkpoint.
+
+    `safe_at` is None while the attempt has not started: nothing is lost. `releasing`: it has been asked to stop already.
+    """
+
+    attempt: str
+    job: str
+    tenant: str
+    priority: int
+    preemptible: bool
+    place: Place
+    safe_at: int | None = None
+    releasing: bool = False
+
+    def lost_card_seconds(self, now: int) -> int:
+        if self.safe_at is None:
+            return 0
+        return max(0, now - self.safe_at) // 1_000_000 * max(1, self.place.cards())
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One moment of the network. `free` has every active run deducted; `usage` has them added.
+
+    `prices` of None means nothing is priced (a trace). `prices` given means a place without a price is not offered.
+    """
+
+    now: int
+    fleet: Fleet
+    free: Free
+    usage: Usage
+    queue: Sequence[QueuedJob]
+    runs: Sequence[ActiveRun] = ()
+    prices: Prices | None = None
+    weights: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A job goes there. `alternative` is the position of the shape that was placed."""
+
+    job: str
+    place: Place
+    alternative: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Preemption:
+    """An attempt is asked to stop so that a job of higher priority can have its cards."""
+
+    attempt: str
+    by: str
+    priority: int
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why a job got nothing this round. `never`: not on the network as it is registered today, however long it waits."""
+
+    kind: Literal["wait", "never"]
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """The outcome of a round: every queued job has either a grant or a verdict."""
+
+    grants: tuple[Grant, ...]
+    preemptions: tuple[Preemption, ...]
+    verdicts: Mapping[str, Verdict]
