@@ -83,7 +83,6 @@ class CostRecord(Wire):
     gap_seconds: Count = 0
     voucher_application: Key | None = None
     eligibility: list[Tag]
-    final: bool
 
 
 class CostRecordPage(Wire):

@@ -1,0 +1,209 @@
+"""The loop of the leader: expire, decide, commit, meter. Everything it knows between turns is in the store.
+
+The engine runs outside any transaction. Its decisions are committed guarded: by the leadership epoch, and per job by the job
+still being where the snapshot saw it. A decision that no longer fits is dropped, and the next round decides anew.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from secrets import token_bytes
+from threading import Event
+
+from redis import RedisError
+from sqlalchemy import select, update
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.orm import Session
+
+from scheduler.contract.job import JobSpec
+from scheduler.contract.sync import Placement
+from scheduler.domain.ids import RANDOM_BYTES, new_id
+from scheduler.domain.reasons import Reason
+from scheduler.domain.states import JOB_WAITING, AttemptState, JobState
+from scheduler.engine.cycle import cycle
+from scheduler.engine.fleet import NO_KIND, Allocation, Fleet
+from scheduler.engine.shape import GIB
+from scheduler.engine.snapshot import Decisions, Grant, Preemption, Verdict
+from scheduler.service.expiry import Patience, expire
+from scheduler.service.leadership import DeposedError, Lease, acquire, confirm, resign
+from scheduler.service.lifecycle import as_json, ask_to_stop, lock_job, record
+from scheduler.service.meter import post_due
+from scheduler.service.registry import load_registry
+from scheduler.service.snapshot import Round, load_round
+from scheduler.service.tags import claim_day
+from scheduler.store.database import CITY, Database
+from scheduler.store.live import Live
+from scheduler.store.tables import AttemptRow, CounterRow, JobRow
+
+log = logging.getLogger(__name__)
+
+_FENCING = "fencing_token"
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often what happens."""
+
+    turn: timedelta = timedelta(seconds=0.5)
+    meter: timedelta = timedelta(hours=1)
+    """The longest a running attempt goes without a cost line."""
+    patience: Patience = field(default_factory=Patience)
+
+
+class Dispatcher:
+    """One candidate for leadership. `holder` names the process; two dispatchers never share one."""
+
+    def __init__(self, database: Database, live: Live, holder: str, pace: Pace, clock: Callable[[], datetime]) -> None:
+        self._database = database
+        self._live = live
+        self._holder = holder
+        self._pace = pace
+        self._clock = clock
+
+    def run(self, stop: Event) -> None:
+        """Take turns until told to stop; then give the lead back. Trouble with a store is logged and the next turn tries again."""
+        while not stop.wait(self._pace.turn.total_seconds()):
+            try:
+                self.turn()
+            except DeposedError as error:
+                log.warning("no longer leading: %s", error)
+            except (OperationalError, RedisError) as error:
+                log.warning("a store is not answering, trying again: %s", error.__class__.__name__)
+        with self._database.write(CITY) as session:
+            lease = acquire(session, self._holder, self._clock())
+            if lease is not None:
+                resign(session, lease, self._clock())
+
+    def turn(self) -> Decisions | None:
+        """One turn as leader; None if another leads. Raises DeposedError when the lead was lost on the way."""
+        now = self._clock()
+        with self._database.write(CITY) as session:
+            lease = acquire(session, self._holder, now)
+            if lease is None:
+                return None
+            expire(session, self._pace.patience, now)
+        heard_at = self._live.heard_at()
+        with self._database.read(CITY) as session:
+            round_ = load_round(session, heard_at, now)
+        decisions = cycle(round_.snapshot)
+        if decisions.grants or decisions.preemptions or decisions.verdicts:
+            with self._database.write(CITY) as session:
+                confirm(session, lease)
+                _commit(session, round_, decisions, now)
+        self._meter(lease)
+        return decisions
+
+    def _meter(self, lease: Lease) -> None:
+        posted = 1
+        while posted:
+            now = self._clock()
+            with self._database.write(CITY) as session:
+                confirm(session, lease)
+                posted = post_due(session, load_registry(session), self._pace.meter, now, lambda prefix: make_id(prefix, now))
+
+
+def make_id(prefix: str, now: datetime) -> str:
+    """A new identifier, at the edge where randomness is allowed."""
+    return new_id(prefix, now, token_bytes(RANDOM_BYTES))
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _commit(session: Session, round_: Round, decisions: Decisions, now: datetime) -> None:
+    for preemption in decisions.preemptions:
+        _preempt(session, preemption, now)
+    for grant in decisions.grants:
+        _grant(session, round_, grant, now)
+    waiting = session.scalars(select(JobRow).where(JobRow.state.in_(JOB_WAITING), JobRow.id.in_(list(decisions.verdicts)))).all()
+    for job in waiting:
+        _note_verdict(session, job, decisions.verdicts[job.id], now)
+
+
+def _preempt(session: Session, preemption: Preemption, now: datetime) -> None:
+    attempt = session.get_one(AttemptRow, preemption.attempt)
+    job = lock_job(session, attempt.job_id)
+    session.refresh(attempt)
+    if attempt.stop_as is None:
+        reason = Reason("preempted", {"by": preemption.by, "priority": preemption.priority})
+        ask_to_stop(attempt, AttemptState.PREEMPTED, reason)
+        record(session, job, Reason("stop_requested", {"by": preemption.by}), now, attempt.number)
+
+
+def _grant(session: Session, round_: Round, grant: Grant, now: datetime) -> None:
+    """Turn a grant into an attempt, unless the job has left the queue since the snapshot."""
+    job = lock_job(session, grant.job)
+    if job.state not in JOB_WAITING:
+        return
+    spec, fleet, place = round_.specs[job.id], round_.snapshot.fleet, grant.place
+    cluster = fleet.clusters[place.cluster]
+    kind = None if place.kind == NO_KIND else fleet.kinds[place.kind]
+    registry = round_.registry
+    contract = registry.contract_for(job.tenant_id, registry.clusters[cluster].provider, spec.contract, claim_day(now))
+    job.attempts += 1
+    job.state, job.verdict, job.reasons = JobState.GRANTED, "fit", [as_json(grant.reason)]
+    session.add(
+        AttemptRow(
+            id=make_id("att", now),
+            job_id=job.id,
+            tenant_id=job.tenant_id,
+            cluster_id=cluster,
+            number=job.attempts,
+            state=AttemptState.GRANTED,
+            fencing_token=_next_fencing_token(session),
+            placements=[_placement(fleet, part).model_dump(mode="json") for part in place.allocations],
+            vendor=kind.vendor if kind else None,
+            model=kind.model if kind else None,
+            hardware_class=kind.hardware_class if kind else None,
+            cards=place.cards(),
+            cores=sum(part.cpu_milli for part in place.allocations) // 1000,
+            contract_id=contract.id if contract else None,
+            granted_at=now,
+            metered=False,
+        )
+    )
+    record(session, job, _granted(cluster, grant, spec), now, job.attempts)
+
+
+def _granted(cluster: str, grant: Grant, spec: JobSpec) -> Reason:
+    asked = spec.alternatives[grant.alternative]
+    what = "CPU" if asked.per_node == 0 else "cards"
+    per_node = asked.per_node or asked.cpus
+    return Reason("granted", {"cluster": cluster, "nodes": grant.place.nodes, "per_node": per_node, "what": what})
+
+
+def _placement(fleet: Fleet, part: Allocation) -> Placement:
+    node = fleet.nodes[part.node]
+    return Placement(
+        node=node.name,
+        devices=[node.cards[slot].device for slot in part.slots],
+        card_milli=part.card_milli,
+        cpus=part.cpu_milli // 1000,
+        host_memory_gib=part.memory_bytes // GIB,
+    )
+
+
+def _next_fencing_token(session: Session) -> int:
+    found = session.execute(
+        update(CounterRow).where(CounterRow.name == _FENCING).values(value=CounterRow.value + 1).returning(CounterRow.value)
+    ).scalar_one_or_none()
+    if found is None:
+        session.add(CounterRow(name=_FENCING, value=1))
+        session.flush()
+        return 1
+    return found
+
+
+def _note_verdict(session: Session, job: JobRow, verdict: Verdict, now: datetime) -> None:
+    """Remember why a job waits; its history gets an entry only when the codes change, not with every change of a number."""
+    reasons = [as_json(reason) for reason in verdict.reasons]
+    held = verdict.reasons[0].code in ("waiting_for_dependency", "waiting_for_contract")
+    if (job.verdict, job.reasons) == (verdict.kind, reasons):
+        return
+    new_codes = [reason["code"] for reason in reasons] != [reason["code"] for reason in job.reasons]
+    job.state = JobState.HELD if held else JobState.QUEUED
+    job.verdict, job.reasons = verdict.kind, reasons
+    if new_codes:
+        record(session, job, verdict.reasons[0], now)

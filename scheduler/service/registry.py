@@ -1,0 +1,151 @@
+"""Who takes part, as one immutable picture for a round: providers, clusters, tenants, contracts, prices, programmes, cap use."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from scheduler.billing.pricebook import PriceBook, PricePoint, Sku
+from scheduler.contract.registry import Cluster, Contract, PricedItem, Provider, Tenant
+from scheduler.domain.money import parse_cny
+from scheduler.store.tables import (
+    ClusterRow,
+    ContractRow,
+    CostRecordRow,
+    PriceRow,
+    ProgrammeRow,
+    ProviderRow,
+    SubsidyUseRow,
+    TenantRow,
+)
+from scheduler.subsidy.facts import Applicant, ContractFacts, Facts, ProviderFacts, Used
+from scheduler.subsidy.programme import PolicyVersion, parse_policy
+from scheduler.subsidy.tagging import Allowance
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Everything registered. `uses` is micro-CNY by (programme, claim year) and tenant; `contract_spent` by contract.
+
+    Those two are dictionaries because the meter counts the lines it posts into them as it goes.
+    """
+
+    providers: Mapping[str, Provider]
+    clusters: Mapping[str, Cluster]
+    heard_at: Mapping[str, datetime | None]
+    tenants: Mapping[str, Tenant]
+    contracts: Mapping[str, Contract]
+    book: PriceBook
+    policies: tuple[PolicyVersion, ...]
+    uses: dict[tuple[str, int], dict[str, int]]
+    contract_spent: dict[str, int]
+
+    def contract_for(self, tenant: str, provider: str, named: str | None, day: date) -> Contract | None:
+        """The contract a job's cost falls under: the one it names if that is with the provider, else the tenant's with the
+        provider that is in force on the day and ends first. None if there is none."""
+        if named is not None:
+            contract = self.contracts.get(named)
+            return contract if contract is not None and contract.provider == provider else None
+        in_force = [
+            contract
+            for contract in self.contracts.values()
+            if contract.tenant == tenant and contract.provider == provider and contract.start <= day <= contract.end
+        ]
+        return min(in_force, key=lambda contract: (contract.end, contract.id), default=None)
+
+    def facts(self, tenant: str, provider: str, contract: Contract | None) -> Facts:
+        """What is known around a spend of a tenant with a provider. The year's use is not among it: see `allowance`."""
+        seller = self.providers[provider]
+        return Facts(
+            applicant=_applicant(self.tenants[tenant]),
+            provider=ProviderFacts(
+                uscc=seller.uscc,
+                city=seller.city,
+                affiliated=contract.affiliated if contract else None,
+                capacity_pflops=seller.capacity_pflops,
+                facility_domestic=seller.facility_domestic,
+                registrations=tuple(seller.registrations),
+            ),
+            contract=_contract_facts(contract) if contract else ContractFacts(),
+            used=Used(applicant_year=0, pool_year=0),
+        )
+
+    def allowance(self, policy: PolicyVersion, tenant: str, contract: Contract | None, year: int) -> Allowance:
+        """What posted lines have left of the contract's amount, the applicant's cap and the pool, in a claim year."""
+        uses = self.uses.get((policy.programme, year), {})
+        return Allowance(
+            contract=max(0, parse_cny(contract.amount) - self.contract_spent.get(contract.id, 0)) if contract else None,
+            cap=max(0, policy.cap.amount - uses.get(tenant, 0)) if policy.cap else None,
+            pool=max(0, policy.pool.amount - sum(uses.values())) if policy.pool else None,
+        )
+
+
+def load_registry(session: Session) -> Registry:
+    """The registry as it is in the session's transaction."""
+    clusters = session.scalars(select(ClusterRow)).all()
+    return Registry(
+        providers={row.id: Provider.model_validate(row.body) for row in session.scalars(select(ProviderRow))},
+        clusters={row.id: Cluster.model_validate(row.body) for row in clusters},
+        heard_at={row.id: row.heard_at for row in clusters},
+        tenants={row.id: Tenant.model_validate(row.body) for row in session.scalars(select(TenantRow))},
+        contracts={row.id: Contract.model_validate(row.body) for row in session.scalars(select(ContractRow))},
+        book=PriceBook(_price(row) for row in session.scalars(select(PriceRow))),
+        policies=tuple(
+            parse_policy(row.body)
+            for row in session.scalars(select(ProgrammeRow).order_by(ProgrammeRow.programme, ProgrammeRow.version))
+        ),
+        uses=_uses(session.scalars(select(SubsidyUseRow))),
+        contract_spent=_contract_spent(session),
+    )
+
+
+def _price(row: PriceRow) -> tuple[Sku, PricePoint]:
+    return (
+        (row.cluster_id, PricedItem(row.item), row.model),
+        PricePoint(row.version, row.list_micros, row.contracted_micros, row.effective_from),
+    )
+
+
+def _uses(rows: Iterable[SubsidyUseRow]) -> dict[tuple[str, int], dict[str, int]]:
+    uses: defaultdict[tuple[str, int], dict[str, int]] = defaultdict(dict)
+    for row in rows:
+        uses[row.programme, row.year][row.tenant_id] = row.used_micros
+    return uses
+
+
+def _contract_spent(session: Session) -> dict[str, int]:
+    spent = select(CostRecordRow.contract_id, func.sum(CostRecordRow.contracted_micros)).group_by(CostRecordRow.contract_id)
+    return {contract: int(micros) for contract, micros in session.execute(spent) if contract is not None}
+
+
+def _applicant(tenant: Tenant) -> Applicant:
+    return Applicant(
+        uscc=tenant.uscc,
+        type=tenant.type,
+        city=tenant.city,
+        industry=tenant.industry,
+        established_on=tenant.established_on,
+        startup=tenant.startup,
+        sme=tenant.sme,
+        private=tenant.private,
+        registered_provider=tenant.registered_provider,
+        dishonest_record=tenant.dishonest_record,
+        multimodal_base_model=tenant.multimodal_base_model,
+    )
+
+
+def _contract_facts(contract: Contract) -> ContractFacts:
+    return ContractFacts(
+        id=contract.id,
+        signed_on=contract.signed_on,
+        start=contract.start,
+        end=contract.end,
+        amount=parse_cny(contract.amount),
+        service_item=contract.service_item,
+        ordered_on_platform=contract.ordered_on_platform,
+        paid=contract.paid,
+        other_public_funds=parse_cny(contract.other_public_funds) if contract.other_public_funds is not None else None,
+    )

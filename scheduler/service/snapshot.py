@@ -1,0 +1,174 @@
+"""The moment the engine decides on, read from the store in one short transaction."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from scheduler.contract.inventory import Accelerator
+from scheduler.contract.job import JobSpec
+from scheduler.contract.sync import Placement
+from scheduler.domain.clock import to_micros
+from scheduler.domain.hardware import Health
+from scheduler.domain.reasons import Reason
+from scheduler.domain.states import ATTEMPT_ACTIVE, JobState
+from scheduler.engine.fleet import NO_KIND, Allocation, Card, Fleet, Kind, Node
+from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.place import Place
+from scheduler.engine.shape import GIB, shapes_of
+from scheduler.engine.snapshot import ActiveRun, Snapshot
+from scheduler.service.offers import prices
+from scheduler.service.registry import Registry, load_registry
+from scheduler.service.tags import Terms, claim_day
+from scheduler.store.live import NodeKey
+from scheduler.store.tables import AttemptRow, JobRow, NodeRow
+
+SUSPECT_AFTER = timedelta(seconds=30)
+"""A cluster or node silent for longer gets no new grants."""
+
+MAX_QUEUE = 50_000
+"""Jobs one round looks at, in order of submission; the rest wait for the next."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """A snapshot with what is needed to carry its decisions out."""
+
+    snapshot: Snapshot
+    registry: Registry
+    specs: Mapping[str, JobSpec]
+    tenants: Mapping[str, str]
+
+
+def is_silent(heard_at: datetime | None, now: datetime) -> bool:
+    return heard_at is None or now - heard_at > SUSPECT_AFTER
+
+
+def load_round(session: Session, heard_at: Mapping[NodeKey, datetime], now: datetime) -> Round:
+    """Everything a round needs. `heard_at` says when each node last reported."""
+    registry = load_registry(session)
+    fleet = load_fleet(session, registry, heard_at, now)
+    queue = session.scalars(
+        select(JobRow).where(JobRow.state.in_((JobState.QUEUED, JobState.HELD))).order_by(JobRow.submitted_at).limit(MAX_QUEUE)
+    ).all()
+    attempts = session.scalars(select(AttemptRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE))).all()
+    owners = {job.id: job for job in session.scalars(select(JobRow).join(AttemptRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE)))}
+    specs = {job.id: JobSpec.model_validate(job.spec) for job in (*queue, *owners.values())}
+    runs = [_run(fleet, attempt, owners[attempt.job_id], specs[attempt.job_id]) for attempt in attempts]
+    free, usage = fleet.all_free(), Usage.none(fleet)
+    for run in runs:
+        free.take(run.place.allocations)
+        usage.add(run.tenant, run.place)
+    finished = _dependency_states(session, [specs[job.id] for job in queue])
+    snapshot = Snapshot(
+        now=to_micros(now),
+        fleet=fleet,
+        free=free,
+        usage=usage,
+        queue=[queued_job(registry, job.id, job.tenant_id, job.submitted_at, specs[job.id], finished, now) for job in queue],
+        runs=runs,
+        prices=prices(registry, fleet, (Terms.of(job.tenant_id, specs[job.id]) for job in queue), now),
+    )
+    return Round(snapshot, registry, specs, {job.id: job.tenant_id for job in queue})
+
+
+def load_fleet(session: Session, registry: Registry, heard_at: Mapping[NodeKey, datetime], now: datetime) -> Fleet:
+    """Every node as its capacity was last reported; `live` where both the node and its cluster are being heard."""
+    nodes = []
+    for row in session.scalars(select(NodeRow)):
+        silent = is_silent(registry.heard_at[row.cluster_id], now) or is_silent(heard_at.get((row.cluster_id, row.hostname)), now)
+        nodes.append(_node(row, live=not silent))
+    return Fleet.of(nodes)
+
+
+def queued_job(
+    registry: Registry, job_id: str, tenant: str, submitted_at: datetime, spec: JobSpec, finished: Mapping[str, str], now: datetime
+) -> QueuedJob:
+    """A job as the engine sees it."""
+    return QueuedJob(
+        id=job_id,
+        tenant=tenant,
+        priority=spec.priority_value,
+        submitted_at=to_micros(submitted_at),
+        shapes=shapes_of(spec),
+        terms=Terms.of(tenant, spec).key(),
+        clusters=_allowed_clusters(registry, spec),
+        hold=_hold(registry, spec, finished, now),
+    )
+
+
+def _allowed_clusters(registry: Registry, spec: JobSpec) -> frozenset[str] | None:
+    """A job that names a contract goes where that contract is with the provider."""
+    if spec.contract is None:
+        return None
+    provider = registry.contracts[spec.contract].provider
+    return frozenset(cluster.id for cluster in registry.clusters.values() if cluster.provider == provider)
+
+
+def _hold(registry: Registry, spec: JobSpec, finished: Mapping[str, str], now: datetime) -> Reason | None:
+    waiting_for = [job for job in spec.depends_on if finished.get(job) != JobState.SUCCEEDED]
+    if waiting_for:
+        return Reason("waiting_for_dependency", {"jobs": ", ".join(waiting_for)})
+    if spec.contract is not None:
+        contract = registry.contracts[spec.contract]
+        if not contract.start <= claim_day(now) <= contract.end:
+            dates = {"start": contract.start.isoformat(), "end": contract.end.isoformat()}
+            return Reason("waiting_for_contract", {"contract": contract.id, **dates})
+    return None
+
+
+def _dependency_states(session: Session, specs: Sequence[JobSpec]) -> dict[str, str]:
+    named = {job for spec in specs for job in spec.depends_on}
+    return {row.id: row.state for row in session.scalars(select(JobRow).where(JobRow.id.in_(named)))} if named else {}
+
+
+def _node(row: NodeRow, *, live: bool) -> Node:
+    capacity = row.capacity
+    return Node(
+        cluster=row.cluster_id,
+        name=row.hostname,
+        cpu_milli=capacity["cpu_cores"] * 1000,
+        memory_bytes=capacity["memory_bytes"],
+        cards=tuple(_card(Accelerator.model_validate(card)) for card in capacity["accelerators"]),
+        rack=capacity["labels"].get("rack"),
+        live=live,
+    )
+
+
+def _card(card: Accelerator) -> Card:
+    kind = Kind(card.vendor, card.model, card.hardware_class, card.memory_bytes)
+    return Card(card.uuid, kind if card.health is Health.HEALTHY else None)
+
+
+def _run(fleet: Fleet, attempt: AttemptRow, job: JobRow, spec: JobSpec) -> ActiveRun:
+    safe_at = max(filter(None, (attempt.started_at, attempt.checkpoint_at)), default=None)
+    return ActiveRun(
+        attempt=attempt.id,
+        job=job.id,
+        tenant=job.tenant_id,
+        priority=spec.priority_value,
+        preemptible=spec.preemptible,
+        place=_place(fleet, attempt),
+        safe_at=to_micros(safe_at) if safe_at else None,
+        releasing=attempt.stop_as is not None,
+    )
+
+
+def _place(fleet: Fleet, attempt: AttemptRow) -> Place:
+    """Where an attempt sits. Nodes and devices that are no longer reported have nothing to deduct from."""
+    placements = [Placement.model_validate(placement) for placement in attempt.placements]
+    allocations = [
+        _allocation(fleet, fleet.index[attempt.cluster_id, placement.node], placement)
+        for placement in placements
+        if (attempt.cluster_id, placement.node) in fleet.index
+    ]
+    cluster = fleet.clusters.index(attempt.cluster_id) if attempt.cluster_id in fleet.clusters else 0
+    kind = next((n for n, kind in enumerate(fleet.kinds) if (kind.vendor, kind.model) == (attempt.vendor, attempt.model)), NO_KIND)
+    return Place(cluster, kind, tuple(allocations), 0.0)
+
+
+def _allocation(fleet: Fleet, node: int, placement: Placement) -> Allocation:
+    slots = tuple(slot for slot, card in enumerate(fleet.nodes[node].cards) if card.device in placement.devices and card.kind)
+    return Allocation(node, slots, placement.card_milli, placement.cpus * 1000, placement.host_memory_gib * GIB)

@@ -1,0 +1,272 @@
+"""The schema. Money is integer micro-CNY, time integer microseconds (UTC), documents are JSON of `scheduler.contract` models.
+
+Rows that belong to a tenant or a cluster say so by their base (`TenantOwned`, `ClusterOwned`), which is what scoping acts on.
+`prices`, `programmes`, `job_events` and `cost_records` are append-only: the database itself refuses UPDATE and DELETE.
+"""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from scheduler.store.database import UtcMicros
+
+APPEND_ONLY = ("prices", "programmes", "job_events", "cost_records")
+
+Json = dict[str, Any]
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012 - declarative configuration, read once by SQLAlchemy
+        str: String(200),
+        int: BigInteger,
+        bool: Boolean,
+        datetime: UtcMicros,
+        Json: JSON,
+        list[Json]: JSON,
+    }
+
+
+class TenantOwned:
+    """Rows of one tenant."""
+
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), index=True)
+
+
+class ClusterOwned:
+    """Rows of one cluster."""
+
+    cluster_id: Mapped[str] = mapped_column(ForeignKey("clusters.id"), index=True)
+
+
+class ProviderRow(Base):
+    __tablename__ = "providers"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    body: Mapped[Json]
+    created_at: Mapped[datetime]
+
+
+class ClusterRow(Base):
+    __tablename__ = "clusters"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    provider_id: Mapped[str] = mapped_column(ForeignKey("providers.id"))
+    body: Mapped[Json]
+    created_at: Mapped[datetime]
+    heard_at: Mapped[datetime | None]
+    """When its agent last synced; written at most every few seconds."""
+
+
+class NodeRow(ClusterOwned, Base):
+    """What a node can do; written only when that changes. That it is alive is known to Redis."""
+
+    __tablename__ = "nodes"
+    cluster_id: Mapped[str] = mapped_column(ForeignKey("clusters.id"), primary_key=True)
+    hostname: Mapped[str] = mapped_column(String(255), primary_key=True)
+    capacity: Mapped[Json]
+    changed_at: Mapped[datetime]
+
+
+class TenantRow(Base):
+    __tablename__ = "tenants"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    body: Mapped[Json]
+    created_at: Mapped[datetime]
+
+
+class ContractRow(TenantOwned, Base):
+    __tablename__ = "contracts"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    provider_id: Mapped[str] = mapped_column(ForeignKey("providers.id"))
+    body: Mapped[Json]
+    created_at: Mapped[datetime]
+
+
+class PriceRow(Base):
+    __tablename__ = "prices"
+    version: Mapped[str] = mapped_column(primary_key=True)
+    cluster_id: Mapped[str] = mapped_column(ForeignKey("clusters.id"), index=True)
+    item: Mapped[str] = mapped_column(String(20))
+    model: Mapped[str | None]
+    list_micros: Mapped[int]
+    contracted_micros: Mapped[int]
+    effective_from: Mapped[datetime]
+    created_at: Mapped[datetime]
+
+
+class ProgrammeRow(Base):
+    __tablename__ = "programmes"
+    programme: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    body: Mapped[Json]
+    loaded_at: Mapped[datetime]
+
+
+class TokenRow(Base):
+    """A bearer token: only its SHA-256 is kept."""
+
+    __tablename__ = "tokens"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    sha256: Mapped[str] = mapped_column(String(64), unique=True)
+    role: Mapped[str] = mapped_column(String(20))
+    subject: Mapped[str | None]
+    note: Mapped[str]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class JobRow(TenantOwned, Base):
+    __tablename__ = "jobs"
+    __table_args__ = (Index("ix_jobs_state_submitted", "state", "submitted_at"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(String(20))
+    spec: Mapped[Json]
+    submitted_at: Mapped[datetime]
+    finished_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    failures: Mapped[int] = mapped_column(default=0)
+    """Attempts that failed, against `retries.failed`."""
+    losses: Mapped[int] = mapped_column(default=0)
+    """Attempts lost with their node or cluster, against `retries.node_lost`."""
+    cancel_requested: Mapped[bool] = mapped_column(default=False)
+    verdict: Mapped[str | None] = mapped_column(String(10))
+    reasons: Mapped[list[Json]] = mapped_column(default=list)
+    """The latest reasons as `[{code, numbers}]`."""
+
+
+class AttemptRow(TenantOwned, ClusterOwned, Base):
+    __tablename__ = "attempts"
+    __table_args__ = (
+        UniqueConstraint("fencing_token"),
+        UniqueConstraint("job_id", "number", name="uq_attempts_job_number"),
+        Index("ix_attempts_state", "state"),
+        Index("ix_attempts_metered", "metered"),
+    )
+    id: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    number: Mapped[int]
+    state: Mapped[str] = mapped_column(String(20))
+    fencing_token: Mapped[int]
+    placements: Mapped[list[Json]]
+    """`scheduler.contract.sync.Placement` for each node, rank order."""
+    vendor: Mapped[str | None]
+    model: Mapped[str | None]
+    hardware_class: Mapped[str | None] = mapped_column(String(20))
+    cards: Mapped[int]
+    cores: Mapped[int]
+    """CPU cores, summed over nodes; priced only when the attempt has no cards."""
+    contract_id: Mapped[str | None] = mapped_column(ForeignKey("contracts.id"))
+    granted_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    observed_at: Mapped[datetime | None]
+    """When its cluster last reported it alive: no time after this is ever charged."""
+    checkpoint_at: Mapped[datetime | None]
+    exit_code: Mapped[int | None]
+    stop_as: Mapped[str | None] = mapped_column(String(20))
+    """Set when it has been asked to stop: the state it ends in once its cluster has stopped it."""
+    reason: Mapped[Json | None]
+    metered_until: Mapped[datetime | None]
+    metered: Mapped[bool] = mapped_column(default=False)
+    """Its last cost line has been posted."""
+
+
+class JobEventRow(TenantOwned, Base):
+    __tablename__ = "job_events"
+    __table_args__ = (Index("ix_job_events_job", "job_id", "id"),)
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    at: Mapped[datetime]
+    state: Mapped[str] = mapped_column(String(20))
+    attempt: Mapped[int | None]
+    reason: Mapped[Json]
+
+
+class LogRow(TenantOwned, Base):
+    """A piece of an attempt's log, by byte offset."""
+
+    __tablename__ = "log_chunks"
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
+    start: Mapped[int] = mapped_column(primary_key=True)
+    size: Mapped[int]
+    text: Mapped[str] = mapped_column(Text)
+
+
+class CostRecordRow(TenantOwned, Base):
+    """One posted cost line. `payload` is the canonical JSON that is hashed; the columns beside it are for queries only."""
+
+    __tablename__ = "cost_records"
+    __table_args__ = (Index("ix_cost_records_job", "job_id", "sequence"),)
+    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[str] = mapped_column(unique=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    contract_id: Mapped[str | None] = mapped_column(ForeignKey("contracts.id"), index=True)
+    unit_seconds: Mapped[int]
+    card_seconds: Mapped[int]
+    list_price_micros: Mapped[int]
+    contracted_price_micros: Mapped[int]
+    list_micros: Mapped[int]
+    contracted_micros: Mapped[int]
+    voucher_micros: Mapped[int]
+    """The selected programme's estimate."""
+    programme: Mapped[str | None]
+    payload: Mapped[str] = mapped_column(Text)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class JournalHeadRow(Base):
+    """The end of the chain. One row a feed, locked by whoever posts."""
+
+    __tablename__ = "journal_heads"
+    feed: Mapped[str] = mapped_column(primary_key=True)
+    sequence: Mapped[int]
+    hash: Mapped[str] = mapped_column(String(64))
+
+
+class SubsidyUseRow(TenantOwned, Base):
+    """What lines posted so far have used of an applicant's yearly cap; the pool's use is the sum over applicants."""
+
+    __tablename__ = "subsidy_uses"
+    programme: Mapped[str] = mapped_column(primary_key=True)
+    year: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    used_micros: Mapped[int]
+
+
+class IdempotencyRow(Base):
+    """The first answer to a keyed request, stored in the transaction of its effect."""
+
+    __tablename__ = "idempotency_keys"
+    principal: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    request_sha256: Mapped[str] = mapped_column(String(64))
+    status: Mapped[int]
+    answer: Mapped[Json]
+    created_at: Mapped[datetime]
+
+
+class LeadershipRow(Base):
+    """Who schedules. A write of the dispatcher carries the epoch it leads with."""
+
+    __tablename__ = "leadership"
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    holder: Mapped[str]
+    epoch: Mapped[int]
+    expires_at: Mapped[datetime]
+
+
+class CounterRow(Base):
+    """Numbers that only grow, such as the fencing token."""
+
+    __tablename__ = "counters"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int]
