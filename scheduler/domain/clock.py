@@ -7,6 +7,8 @@ from zoneinfo import ZoneInfo
 CHINA = ZoneInfo("Asia/Shanghai")
 """Where statements, claim years and year boundaries are reckoned."""
 
+MICROS_PER_SECOND = 1_000_000
+
 _DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?")
 
 

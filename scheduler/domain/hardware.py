@@ -68,8 +68,10 @@ class Catalogue:
             return Identity(known[0], reported_model, known[1])
         return Identity(vendor, reported_model, HardwareClass.UNKNOWN)
 
-    def models(self) -> frozenset[str]:
-        return frozenset(entry.model for entry in self.entries)
+    def nominal_memory_bytes(self, vendor: str, model: str) -> int | None:
+        """What a model is sold with; tools report a little less. None for a model that is not in the catalogue."""
+        entry = self.by_name.get((vendor.casefold(), model.casefold()))
+        return None if entry is None else entry.memory_bytes
 
 
 def parse_catalogue(document: Mapping[str, Any]) -> Catalogue:

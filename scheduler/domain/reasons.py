@@ -116,10 +116,7 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "stopped for {by}, a job of priority {priority}; queued again",
         "zh": "为优先级 {priority} 的作业 {by} 让出,重新排队",
     },
-    "preempts": {
-        "en": "asked {victims} to stop ({lost_card_seconds} card-seconds since checkpoint)",
-        "zh": "已要求 {victims} 停止(自检查点起损失 {lost_card_seconds} 卡秒)",
-    },
+    "stop_requested": {"en": "asked to stop, to make room for {by}", "zh": "已要求停止,为 {by} 让出资源"},
     "cancel_requested": {"en": "cancellation requested", "zh": "已请求取消"},
     "cancelled": {"en": "cancelled by its owner", "zh": "已由提交者取消"},
     "max_runtime_exceeded": {

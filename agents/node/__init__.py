@@ -1,0 +1,12 @@
+"""The node agent: sees the accelerators of one machine and tells the city, again and again.
+
+Enter at `agent.run`, the loop, or `agent.once`, one report. The story in order:
+
+- `probes/`      one file per vendor behind one small interface (`probes.probe.Probe`); `probes.shipped()` lists them
+- `watch.py`     runs every probe side by side, each cut off at a deadline
+- `collect.py`   probes' readings + the host + the catalogue -> one `NodeReport`
+- `agent.py`     reports it at the pace the city asks for, and backs off when the city is away
+- `command.py`   `suanwang agent node`
+
+A new vendor is one file in `probes/`, one line in `probes.shipped()` and one fixture in `tests/agents/node/`.
+"""

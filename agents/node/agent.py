@@ -1,0 +1,101 @@
+"""The node agent's loop: look, report, wait as long as the city asked, and never give up.
+
+Nothing is buffered. Every attempt sends what is true when it is made, so a city that comes back hears the latest
+snapshot and no history. Waiting is done on the stop event alone, so the agent stops at once.
+"""
+
+import itertools
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from random import Random
+from threading import Event
+
+from agents.city import City, CityRefusedError, CityUnavailableError, backoff_seconds
+from agents.node.collect import NodeIdentity, collect, read_host
+from agents.node.watch import Watch
+from scheduler.contract.inventory import NodeReport
+from scheduler.domain.hardware import Catalogue
+
+log = logging.getLogger(__name__)
+
+REPORT_LEAST_SECONDS = 1
+REPORT_MOST_SECONDS = 300
+REFUSED_SECONDS = 60.0
+JITTER = 0.1
+
+Observe = Callable[[int], NodeReport]
+"""Makes the report with the given sequence number."""
+
+Connect = Callable[[], City]
+"""Opens the city with the token as it is now. Raises OSError or ValueError where there is none to read."""
+
+
+def once(identity: NodeIdentity, watch: Watch, catalogue: Catalogue, *, sequence: int, now: datetime) -> NodeReport:
+    """One full report of this machine. Takes as long as the slowest probe, at most the watch's deadline."""
+    return collect(identity, read_host(), watch.readings(), catalogue, sequence=sequence, observed_at=now)
+
+
+def run(observe: Observe, connect: Connect, stop: Event, rng: Random) -> None:
+    """Reports until `stop` is set.
+
+    An absent city is tried again with growing, jittered delays; a refusal is logged with what to do about it and tried
+    again about once a minute over a new connection, whose token is read afresh: a new token needs no restart.
+    """
+    sequences = itertools.count()
+    while not stop.is_set():
+        try:
+            city = connect()
+        except (OSError, ValueError) as error:
+            log.error("no token to report with: %s", _line(error))
+        else:
+            with city:
+                _report_until_refused(observe, city, stop, rng, sequences)
+        stop.wait(_jittered(REFUSED_SECONDS, rng))
+    log.info("stopped")
+
+
+def _report_until_refused(observe: Observe, city: City, stop: Event, rng: Random, sequences: "itertools.count[int]") -> None:
+    delays = backoff_seconds(rng)
+    heard, troubles = False, dict[str, str]()
+    while not stop.is_set():
+        report = observe(next(sequences))
+        troubles = _log_new_troubles(report, troubles)
+        try:
+            answer = city.report(report)
+        except CityUnavailableError as error:
+            heard, delay = False, next(delays)
+            log.warning("the city is not available, next try in %.1f s: %s", delay, _line(error))
+        except CityRefusedError as error:
+            log.error("%s; %s", _line(error), _advice(error))
+            return
+        else:
+            seconds = min(max(answer.next_report_seconds, REPORT_LEAST_SECONDS), REPORT_MOST_SECONDS)
+            if not heard:
+                log.info("%s reports %d cards, every %d s", report.hostname, len(report.accelerators), seconds)
+            heard, delay, delays = True, _jittered(seconds, rng), backoff_seconds(rng)
+        stop.wait(delay)
+
+
+def _log_new_troubles(report: NodeReport, known: dict[str, str]) -> dict[str, str]:
+    """The probes' errors of this report; each is logged when it appears or changes, not every time it is reported."""
+    troubles = {result.probe: result.error for result in report.probes if result.error}
+    for probe, error in troubles.items():
+        if known.get(probe) != error:
+            log.warning("probe %s: %s", probe, _line(error))
+    return troubles
+
+
+def _advice(error: CityRefusedError) -> str:
+    if error.status in (401, 403):
+        return "its token is wrong or revoked: put a valid one into the token file, it is read again within about a minute"
+    return "check that --city is the address of a Suanwang city of this agent's version; trying again in about a minute"
+
+
+def _jittered(seconds: float, rng: Random) -> float:
+    return seconds * rng.uniform(1 - JITTER, 1 + JITTER)
+
+
+def _line(said: object) -> str:
+    """One log line of bounded length, whatever the other side wrote."""
+    return " ".join(str(said).split())[:300]

@@ -1,0 +1,126 @@
+"""`suanwang agent node`: report this machine to a city until stopped, or look once and print what was seen."""
+
+import logging
+import signal
+import socket
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from random import Random
+from threading import Event, Thread
+from typing import Annotated, NoReturn
+from uuid import uuid4
+
+import typer
+from pydantic import HttpUrl, TypeAdapter, ValidationError
+
+from agents.city import City, read_token
+from agents.node import agent, probes
+from agents.node.collect import NodeIdentity, normalise_hostname
+from agents.node.table import print_report
+from agents.node.watch import Watch
+from scheduler.contract.inventory import NodeReport
+from scheduler.domain.hardware import shipped_catalogue
+
+
+def node(
+    city: Annotated[str | None, typer.Option(metavar="URL", help="The city to report to.")] = None,
+    token_file: Annotated[Path | None, typer.Option(metavar="FILE", help="File that holds the cluster's token.")] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label of this node; repeatable.")] = None,
+    hostname: Annotated[str | None, typer.Option(help="Name of this node, instead of the machine's own.")] = None,
+    once: Annotated[bool, typer.Option("--once", help="Look once, print, and exit; needs no city.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --once: print the report as JSON.")] = False,
+) -> None:
+    """See this machine's accelerators and report them to the city."""
+    identity = _identity(hostname, label or [])
+    watch, catalogue = Watch(probes.shipped()), shipped_catalogue()
+
+    def observe(sequence: int) -> NodeReport:
+        return agent.once(identity, watch, catalogue, sequence=sequence, now=datetime.now(UTC))
+
+    if once:
+        _print(observe(0), as_json)
+        return
+    if as_json:
+        _refuse("--json goes with --once")
+    if city is None or token_file is None:
+        _refuse("--city and --token-file are needed (or --once, to look without a city)")
+    _require_url(city)
+    _require_token(token_file)
+    _log_to_stderr()
+    agent.run(observe, lambda: City(city, _token(token_file)), _stopped_by_signals(), Random())  # noqa: S311 -- jitter is no secret
+
+
+def _identity(hostname: str | None, labels: list[str]) -> NodeIdentity:
+    try:
+        return NodeIdentity(
+            hostname=hostname or normalise_hostname(socket.gethostname()),
+            boot=uuid4().hex,
+            agent_version=version("suanwang"),
+            labels=dict(_label(text) for text in labels),
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        _refuse(f"--{str(problem['loc'][0]).removesuffix('s')} {problem['input']!r}: {problem['msg']}")
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        _refuse(f"--label {text!r}: write it as KEY=VALUE")
+    return key, value
+
+
+def _require_url(city: str) -> None:
+    try:
+        TypeAdapter(HttpUrl).validate_python(city)
+    except ValidationError as error:
+        _refuse(f"--city {city!r}: {error.errors()[0]['msg']}")
+
+
+def _require_token(path: Path) -> None:
+    try:
+        _token(path)
+    except OSError as error:
+        _refuse(f"--token-file {str(path)!r}: {error.strerror}")
+    except ValueError as error:
+        _refuse(f"--token-file: {error}")
+
+
+def _token(path: Path) -> str:
+    """Raises ValueError for anything but one word: the HTTP library would otherwise quote the token in its own error."""
+    token = read_token(path)
+    if not token.isascii() or not token.isprintable() or " " in token:
+        raise ValueError(f"{path} holds more than one token, or something that is none")
+    return token
+
+
+def _stopped_by_signals() -> Event:
+    """An event that SIGTERM and SIGINT set. A second signal ends the process as if nothing had been installed."""
+    stop = Event()
+
+    def on_signal(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        # Set from another thread: this one may be inside `stop.wait`, holding the lock that `set` needs.
+        Thread(target=stop.set, daemon=True).start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    return stop
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+def _print(report: NodeReport, as_json: bool) -> None:
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        print_report(report)
+
+
+def _refuse(why: str) -> NoReturn:
+    typer.echo(f"suanwang agent node: {why}", err=True)
+    raise typer.Exit(2)

@@ -1,0 +1,157 @@
+"""NVIDIA cards through NVML, by the real binding (`nvidia-ml-py`, imported as `pynvml`).
+
+The binding loads `libnvidia-ml.so.1` by that name: another library is chosen with `LD_LIBRARY_PATH`, as for nvidia-smi.
+NVML stays initialised between probes, because starting it wakes the driver and costs more than all reads together.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar
+
+import pynvml
+
+from agents.node.probes.probe import Device, Reading, Sensors
+from scheduler.domain.hardware import Health
+
+ABSENT = frozenset({pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED})
+CARD_FAULTS = {pynvml.NVML_ERROR_GPU_IS_LOST: "gpu_lost", pynvml.NVML_ERROR_RESET_REQUIRED: "reset_required"}
+"""Errors of a read that speak of the card and not of the sensor."""
+
+Value = TypeVar("Value")
+
+
+class Nvml(Protocol):
+    """The functions this probe calls. The module `pynvml` is one; each raises `pynvml.NVMLError`."""
+
+    def nvmlInit(self) -> None: ...
+    def nvmlShutdown(self) -> None: ...
+    def nvmlSystemGetDriverVersion(self) -> str: ...
+    def nvmlDeviceGetCount(self) -> int: ...
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> Any: ...
+    def nvmlDeviceGetName(self, handle: Any) -> str: ...
+    def nvmlDeviceGetUUID(self, handle: Any) -> str: ...
+    def nvmlDeviceGetPciInfo(self, handle: Any) -> Any: ...
+    def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any: ...
+    def nvmlDeviceGetUtilizationRates(self, handle: Any) -> Any: ...
+    def nvmlDeviceGetPowerUsage(self, handle: Any) -> int: ...
+    def nvmlDeviceGetTemperature(self, handle: Any, sensor: int) -> int: ...
+    def nvmlDeviceGetTotalEccErrors(self, handle: Any, error: int, counter: int) -> int: ...
+    def nvmlDeviceGetRemappedRows(self, handle: Any) -> tuple[int, int, int, int]: ...
+    def nvmlDeviceGetMigMode(self, handle: Any) -> list[int]: ...
+
+
+class NvmlProbe:
+    """Every card NVML lists. A card that was seen before and can no longer be identified is reported as lost."""
+
+    name = "nvml"
+
+    def __init__(self, nvml: Nvml = pynvml) -> None:
+        self._nvml = nvml
+        self._initialised = False
+        self._seen: dict[int, Device] = {}
+
+    def probe(self) -> Reading:
+        """Raises `pynvml.NVMLError` where NVML is there but does not answer; the next call then starts it afresh."""
+        try:
+            if not self._initialised:
+                self._nvml.nvmlInit()
+                self._initialised = True
+            return self._read()
+        except pynvml.NVMLError as error:
+            self._restart_next_time()
+            if error.value in ABSENT:
+                return Reading()
+            raise
+
+    def _restart_next_time(self) -> None:
+        if self._initialised:
+            self._initialised = False
+            with suppress(pynvml.NVMLError):
+                self._nvml.nvmlShutdown()
+
+    def _read(self) -> Reading:
+        devices, unidentified = [], []
+        for index in range(self._nvml.nvmlDeviceGetCount()):
+            try:
+                devices.append(self._device(index))
+            except pynvml.NVMLError as error:
+                unidentified.append(f"card {index} cannot be identified: {error}")
+        return Reading(
+            devices=tuple(devices),
+            driver_version=_Reader().read(self._nvml.nvmlSystemGetDriverVersion),
+            error="; ".join(unidentified) or None,
+        )
+
+    def _device(self, index: int) -> Device:
+        """Raises NVMLError for a card that cannot be identified and was never seen before."""
+        try:
+            handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
+            model, uuid = self._nvml.nvmlDeviceGetName(handle), self._nvml.nvmlDeviceGetUUID(handle)
+        except pynvml.NVMLError as error:
+            if index not in self._seen:
+                raise
+            reason = CARD_FAULTS.get(error.value, "not_identified")
+            return replace(self._seen[index], sensors=Sensors(), health=Health.LOST, health_reasons=(reason,))
+        device = self._seen.get(index)
+        if device is None or device.uuid != uuid:
+            device = Device(index=index, vendor="nvidia", model=model, uuid=uuid)
+        self._seen[index] = self._sensed(handle, device)
+        return self._seen[index]
+
+    def _sensed(self, handle: Any, device: Device) -> Device:
+        """The device as it is now. Its size and PCI vendor do not change, so a failed read leaves what was known of them."""
+        nvml, reader = self._nvml, _Reader()
+        pci = reader.read(nvml.nvmlDeviceGetPciInfo, handle)
+        memory = reader.read(nvml.nvmlDeviceGetMemoryInfo, handle)
+        utilisation = reader.read(nvml.nvmlDeviceGetUtilizationRates, handle)
+        sensors = Sensors(
+            memory_used_bytes=memory and memory.used,
+            utilisation_percent=utilisation and utilisation.gpu,
+            power_milliwatts=reader.read(nvml.nvmlDeviceGetPowerUsage, handle),
+            temperature_celsius=reader.read(nvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+        )
+        reasons = (*self._memory_faults(handle, reader), *self._partitions(handle, reader), *reader.faults)
+        return replace(
+            device,
+            memory_bytes=memory.total if memory else device.memory_bytes,
+            pci_vendor_id=f"{pci.pciDeviceId & 0xFFFF:04x}" if pci else device.pci_vendor_id,
+            sensors=sensors,
+            health=_health(reasons),
+            health_reasons=reasons,
+        )
+
+    def _memory_faults(self, handle: Any, reader: "_Reader") -> list[str]:
+        """Uncorrectable errors since the driver was loaded, and rows waiting for a reset or beyond repair."""
+        uncorrected = reader.read(
+            self._nvml.nvmlDeviceGetTotalEccErrors, handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
+        )
+        _, _, pending, failed = reader.read(self._nvml.nvmlDeviceGetRemappedRows, handle) or (0, 0, 0, 0)
+        found = {"uncorrected_ecc_errors": uncorrected, "row_remap_pending": pending, "row_remap_failed": failed}
+        return [reason for reason, count in found.items() if count]
+
+    def _partitions(self, handle: Any, reader: "_Reader") -> list[str]:
+        """A card split by MIG cannot be given out whole, so it must not be taken for a healthy whole card."""
+        current, _ = reader.read(self._nvml.nvmlDeviceGetMigMode, handle) or (0, 0)
+        return ["mig_enabled"] if current else []
+
+
+class _Reader:
+    """Reads of one card: one that fails is None, and an error that speaks of the whole card is kept in `faults`."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, None] = {}
+
+    def read(self, function: Callable[..., Value], *arguments: Any) -> Value | None:
+        try:
+            return function(*arguments)
+        except pynvml.NVMLError as error:
+            if error.value in CARD_FAULTS:
+                self.faults[CARD_FAULTS[error.value]] = None
+            return None
+
+
+def _health(reasons: tuple[str, ...]) -> Health:
+    if "gpu_lost" in reasons:
+        return Health.LOST
+    return Health.DEGRADED if reasons else Health.HEALTHY

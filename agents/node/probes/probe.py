@@ -1,0 +1,57 @@
+"""What a vendor's probe is asked, and what it answers."""
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from scheduler.domain.hardware import Health
+
+
+@dataclass(frozen=True, slots=True)
+class Sensors:
+    """What a card measures now. A sensor that is missing or failed is None, never zero."""
+
+    memory_used_bytes: int | None = None
+    utilisation_percent: int | None = None
+    power_milliwatts: int | None = None
+    temperature_celsius: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One card in its vendor's own words: `model` is not yet canonical, `index` is the vendor's numbering.
+
+    `pci_vendor_id` is four lower-case hexadecimal digits. `health_reasons` are stable codes such as `reset_required`.
+    """
+
+    index: int
+    vendor: str
+    model: str
+    uuid: str
+    memory_bytes: int | None = None
+    pci_vendor_id: str | None = None
+    sensors: Sensors = field(default_factory=Sensors)
+    health: Health = Health.HEALTHY
+    health_reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one probe saw. Absent hardware is an empty reading; `error` says what could not be seen, beside what could."""
+
+    devices: tuple[Device, ...] = ()
+    driver_version: str | None = None
+    error: str | None = None
+
+
+class Probe(Protocol):
+    """One vendor's interface to its cards.
+
+    `probe` is called every few seconds from a thread of its own, never twice at once, and may keep state between calls.
+    No library, no driver or no card is an empty reading. Whatever it raises is reported as this probe's error and stops
+    nothing else; a call that outlives its deadline is reported too, and not repeated before it returns.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def probe(self) -> Reading: ...

@@ -1,0 +1,30 @@
+"""What every request handler is given: the stores and the clock, behind one name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from scheduler.store.database import Database
+from scheduler.store.live import Live
+
+
+@dataclass(frozen=True, slots=True)
+class City:
+    """One city's stores. `make_id(prefix, now)` gives new identifiers."""
+
+    database: Database
+    live: Live
+    clock: Callable[[], datetime]
+    make_id: Callable[[str, datetime], str]
+    make_secret: Callable[[], str]
+
+
+def _city(request: Request) -> City:
+    city: City = request.app.state.city
+    return city
+
+
+TheCity = Annotated[City, Depends(_city)]

@@ -1,0 +1,142 @@
+"""Every error the API answers, as RFC 9457 problem documents with stable codes and texts in en and zh.
+
+Raise `ProblemError(code, ...)`; the handlers here do the rest. An unexpected error is logged and answered without a word of it.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from redis import RedisError
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+from scheduler.contract.problem import FieldError, Problem
+
+log = logging.getLogger(__name__)
+
+MAX_FIELD_ERRORS = 50
+
+CODES: Mapping[str, tuple[int, str, str, str]] = {
+    "malformed_json": (400, "Malformed JSON", "the body is not JSON: {what}", "请求体不是合法的 JSON:{what}"),
+    "unauthenticated": (
+        401,
+        "No valid token",
+        "send a valid bearer token: Authorization: Bearer …",
+        "请提供有效令牌:Authorization: Bearer …",
+    ),
+    "forbidden": (
+        403,
+        "Not for this role",
+        "this needs the role {needed}; the token has {role}",
+        "该操作需要角色 {needed},当前令牌角色为 {role}",
+    ),
+    "not_found": (404, "Not found", "there is no {noun} {id}", "不存在 {noun} {id}"),
+    "no_such_path": (404, "No such path", "nothing is served at this path", "该路径不存在"),
+    "method_not_allowed": (405, "Method not allowed", "this path does not take {method}", "该路径不支持 {method}"),
+    "already_exists": (409, "Already exists", "{noun} {id} exists with other content", "{noun} {id} 已存在且内容不同"),
+    "body_too_large": (413, "Body too large", "at most {limit} bytes are allowed", "请求体最多允许 {limit} 字节"),
+    "invalid_request": (
+        422,
+        "Invalid request",
+        "{count} field(s) are not as allowed; see errors",
+        "{count} 个字段不符合要求,见 errors",
+    ),
+    "unknown_reference": (422, "Unknown reference", "{field}: there is no {noun} {id}", "{field}:不存在 {noun} {id}"),
+    "job_never_fits": (422, "Larger than any cluster", "{reason}; nothing was stored", "{reason_zh};未保存"),
+    "idempotency_key_reused": (
+        422,
+        "Idempotency-Key reused",
+        "this Idempotency-Key came with another body before; use a new key for a new request",
+        "该 Idempotency-Key 曾用于不同的请求体,请为新请求使用新的键",
+    ),
+    "job_finished": (409, "Job has finished", "job {id} has ended as {state}", "作业 {id} 已以 {state} 结束"),
+    "internal_error": (500, "Internal error", "something went wrong on our side; it has been logged", "服务内部错误,已记录"),
+    "store_unavailable": (503, "Store unavailable", "a store is not answering; try again shortly", "存储暂不可用,请稍后重试"),
+}
+"""By code: status, title, detail in en and in zh."""
+
+_MESSAGES_ZH = {
+    "missing": "缺少该字段",
+    "extra_forbidden": "不允许的未知字段",
+    "greater_than_equal": "须不小于 {ge}",
+    "less_than_equal": "须不大于 {le}",
+    "string_pattern_mismatch": "须匹配 {pattern}",
+    "string_too_long": "最长 {max_length} 个字符",
+    "string_too_short": "最短 {min_length} 个字符",
+    "too_long": "最多 {max_length} 项",
+    "too_short": "至少 {min_length} 项",
+    "enum": "须为 {expected} 之一",
+    "literal_error": "须为 {expected} 之一",
+}
+
+
+class ProblemError(Exception):
+    """An error the caller can do something about. Raises KeyError for a code that is not registered."""
+
+    def __init__(self, code: str, errors: Sequence[FieldError] = (), **numbers: str | int) -> None:
+        status, title, en, zh = CODES[code]
+        self.problem = Problem(
+            type=f"urn:suanwang:problem:{code}",
+            title=title,
+            status=status,
+            code=code,
+            detail=en.format_map(numbers),
+            detail_zh=zh.format_map(numbers),
+            errors=list(errors),
+        )
+        super().__init__(self.problem.detail)
+
+    def response(self) -> JSONResponse:
+        headers = {"WWW-Authenticate": "Bearer"} if self.problem.status == 401 else None
+        return JSONResponse(self.problem.model_dump(), self.problem.status, headers=headers, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of `app` as a problem document."""
+
+    @app.exception_handler(ProblemError)
+    def _(_: Request, error: ProblemError) -> JSONResponse:
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    def _(_: Request, error: RequestValidationError) -> JSONResponse:
+        return _invalid(error.errors()).response()
+
+    @app.exception_handler(HTTPException)
+    def _(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == 405:
+            return ProblemError("method_not_allowed", method=request.method).response()
+        return ProblemError("no_such_path" if error.status_code == 404 else "internal_error").response()
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(RedisError)
+    def _(request: Request, error: Exception) -> JSONResponse:
+        log.warning("%s %s: a store is not answering (%s)", request.method, request.url.path, type(error).__name__)
+        return ProblemError("store_unavailable").response()
+
+    @app.exception_handler(Exception)
+    def _(request: Request, error: Exception) -> JSONResponse:
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+        return ProblemError("internal_error").response()
+
+
+def _invalid(found: Sequence[Mapping[str, Any]]) -> ProblemError:
+    first = found[0]
+    if first["type"] == "json_invalid":
+        return ProblemError("malformed_json", what=str(first.get("ctx", {}).get("error", "unreadable")))
+    errors = [_field_error(error) for error in found[:MAX_FIELD_ERRORS]]
+    return ProblemError("invalid_request", errors, count=len(found))
+
+
+def _field_error(error: Mapping[str, Any]) -> FieldError:
+    path = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
+    zh = _MESSAGES_ZH.get(error["type"])
+    return FieldError(
+        field=".".join(path) or "body",
+        message=str(error["msg"]).removeprefix("Value error, "),
+        message_zh=zh.format_map(error.get("ctx", {})) if zh else None,
+    )

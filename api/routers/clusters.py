@@ -1,0 +1,105 @@
+"""Clusters: how they stand, and the two calls their agents make."""
+
+from datetime import datetime
+from typing import Literal
+
+from fastapi import APIRouter
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from api.auth import AgentOnly, Principal, Staff
+from api.city import TheCity
+from api.problems import ProblemError
+from scheduler.contract.registry import Cluster, ClusterView, Launcher
+from scheduler.contract.sync import MAX_LOG_BYTES, LogChunk, LogPosition, SyncRequest, SyncResponse
+from scheduler.domain.states import ATTEMPT_ACTIVE
+from scheduler.service.snapshot import is_silent
+from scheduler.service.sync import desired, observe
+from scheduler.store.tables import AttemptRow, ClusterRow, LogRow, NodeRow
+
+router = APIRouter(prefix="/v1/clusters", tags=["clusters"])
+
+SYNC_MILLISECONDS = 500
+
+
+@router.get("")
+def list_clusters(city: TheCity, principal: Staff) -> list[ClusterView]:
+    """Every cluster, how long ago its agent was heard, and what runs there."""
+    now = city.clock()
+    with city.database.read(principal.scope) as session:
+        cards: dict[str, int] = {}
+        nodes: dict[str, int] = {}
+        for node in session.scalars(select(NodeRow)):
+            cards[node.cluster_id] = cards.get(node.cluster_id, 0) + len(node.capacity["accelerators"])
+            nodes[node.cluster_id] = nodes.get(node.cluster_id, 0) + 1
+        running = _running(session)
+        rows = session.scalars(select(ClusterRow).order_by(ClusterRow.id)).all()
+    return [
+        ClusterView(
+            **row.body,
+            recorded=row.body["launcher"] == Launcher.RECORDED,
+            state=_standing(row.heard_at, now),
+            heard_seconds_ago=max(0, int((now - row.heard_at).total_seconds())) if row.heard_at else None,
+            nodes=nodes.get(row.id, 0),
+            cards=cards.get(row.id, 0),
+            running=running.get(row.id, 0),
+        )
+        for row in rows
+    ]
+
+
+@router.get("/{cluster_id}")
+def get_cluster(cluster_id: str, city: TheCity, principal: Staff) -> Cluster:
+    with city.database.read(principal.scope) as session:
+        return Cluster.model_validate(_find(session, cluster_id).body)
+
+
+@router.post("/{cluster_id}/sync")
+def sync_cluster(cluster_id: str, body: SyncRequest, city: TheCity, principal: AgentOnly) -> SyncResponse:
+    """Take what the cluster observes, answer what it must run."""
+    _own(principal, cluster_id)
+    with city.database.write(principal.scope) as session:
+        cluster = _find(session, cluster_id)
+        observe(session, cluster, body, city.clock())
+        session.flush()
+        return SyncResponse(desired=desired(session, cluster), next_sync_milliseconds=SYNC_MILLISECONDS)
+
+
+@router.post("/{cluster_id}/logs")
+def append_log(cluster_id: str, chunk: LogChunk, city: TheCity, principal: AgentOnly) -> LogPosition:
+    """Append to an attempt's log. A chunk that does not start where the log ends is not taken: the answer says where to go on."""
+    _own(principal, cluster_id)
+    with city.database.write(principal.scope) as session:
+        attempt = session.get(AttemptRow, chunk.attempt, with_for_update=True)
+        if attempt is None or attempt.fencing_token != chunk.fencing_token:
+            raise ProblemError("not_found", noun="attempt", id=chunk.attempt)
+        end = int(session.scalar(select(func.coalesce(func.sum(LogRow.size), 0)).where(LogRow.attempt_id == attempt.id)) or 0)
+        size = len(chunk.text.encode())
+        if chunk.offset == end and size and end < MAX_LOG_BYTES:
+            session.add(LogRow(attempt_id=attempt.id, tenant_id=attempt.tenant_id, start=end, size=size, text=chunk.text))
+            end += size
+    return LogPosition(next_offset=end, full=end >= MAX_LOG_BYTES)
+
+
+def _own(principal: Principal, cluster_id: str) -> None:
+    """An agent's token is for one cluster; another cluster is as absent as one that never was."""
+    if principal.subject != cluster_id:
+        raise ProblemError("not_found", noun="cluster", id=cluster_id[:128])
+
+
+def _find(session: Session, cluster_id: str) -> ClusterRow:
+    cluster = session.get(ClusterRow, cluster_id)
+    if cluster is None:
+        raise ProblemError("not_found", noun="cluster", id=cluster_id[:128])
+    return cluster
+
+
+def _running(session: Session) -> dict[str, int]:
+    query = select(AttemptRow.cluster_id, func.count()).where(AttemptRow.state.in_(ATTEMPT_ACTIVE)).group_by(AttemptRow.cluster_id)
+    return {cluster: int(count) for cluster, count in session.execute(query)}
+
+
+def _standing(heard_at: datetime | None, now: datetime) -> Literal["never_heard", "live", "suspect"]:
+    if heard_at is None:
+        return "never_heard"
+    return "suspect" if is_silent(heard_at, now) else "live"

@@ -1,0 +1,200 @@
+"""What the network has: node reports in, cards by class, model and cluster out."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.auth import AgentOnly, Anyone, Principal, Staff
+from api.city import City, TheCity
+from api.problems import ProblemError
+from api.views import recorded_clusters
+from scheduler.contract.inventory import (
+    Accelerator,
+    ClassTotal,
+    Inventory,
+    InventoryRow,
+    NodePage,
+    NodeReport,
+    NodeView,
+    ReportAccepted,
+)
+from scheduler.domain.hardware import HardwareClass, Health, shipped_catalogue
+from scheduler.domain.states import ATTEMPT_ACTIVE
+from scheduler.service.snapshot import is_silent
+from scheduler.store.database import CITY
+from scheduler.store.tables import AttemptRow, ClusterRow, Json, NodeRow
+
+router = APIRouter(prefix="/v1", tags=["inventory"])
+
+REPORT_SECONDS = 10
+MAX_PAGE = 200
+_SENSORS = ("memory_used_bytes", "utilisation_percent", "power_milliwatts", "temperature_celsius")
+
+
+@router.post("/nodes/report", status_code=202)
+def report_node(report: NodeReport, city: TheCity, principal: AgentOnly) -> ReportAccepted:
+    """Take a node's snapshot. Its readings stay in Redis; SQL is written only when what the node can do has changed."""
+    cluster = str(principal.subject)
+    node = (cluster, report.hostname)
+    if not city.live.is_stale(node, report.boot, report.sequence):
+        capacity = _capacity(report)
+        with city.database.read(principal.scope) as session:
+            known = session.get(NodeRow, node)
+        if known is None or known.capacity != capacity:
+            _store_capacity(city, principal, report.hostname, capacity)
+        sensors = {card.uuid: card.model_dump(include=set(_SENSORS), exclude_none=True) for card in report.accelerators}
+        city.live.heard(node, report.boot, report.sequence, sensors, city.clock())
+    return ReportAccepted(next_report_seconds=REPORT_SECONDS)
+
+
+@router.get("/inventory")
+def get_inventory(city: TheCity, principal: Anyone) -> Inventory:  # noqa: ARG001 - any valid token may look
+    """Every card of the network by cluster, vendor and model, and totals by class."""
+    now = city.clock()
+    heard_at = city.live.heard_at()
+    rows: defaultdict[tuple[str, HardwareClass, str, str], _Tally] = defaultdict(_Tally)
+    with city.database.read(CITY) as session:
+        recorded = recorded_clusters(session)
+        held = _held_devices(session)
+        for node in session.scalars(select(NodeRow)):
+            silent = is_silent(heard_at.get((node.cluster_id, node.hostname)), now)
+            cards = [Accelerator.model_validate(card) for card in node.capacity["accelerators"]]
+            for card in cards:
+                tally = rows[node.cluster_id, card.hardware_class, card.vendor, card.model]
+                tally.add(node.hostname, card, held=(node.cluster_id, card.uuid) in held, silent=silent)
+    table = [
+        tally.row(cluster, hardware_class, vendor, model, recorded=cluster in recorded)
+        for (cluster, hardware_class, vendor, model), tally in sorted(rows.items())
+    ]
+    return Inventory(as_of=now, totals=_totals(table), rows=table)
+
+
+@router.get("/nodes")
+def list_nodes(
+    city: TheCity,
+    principal: Staff,
+    limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
+    after: Annotated[str | None, Query(max_length=400)] = None,
+) -> NodePage:
+    """Nodes by cluster and name, with their last sensor readings. `after` is the `next` of the page before."""
+    query = select(NodeRow).order_by(NodeRow.cluster_id, NodeRow.hostname).limit(limit)
+    if after is not None:
+        cluster, _, hostname = after.partition("/")
+        query = query.where((NodeRow.cluster_id > cluster) | ((NodeRow.cluster_id == cluster) & (NodeRow.hostname > hostname)))
+    with city.database.read(principal.scope) as session:
+        nodes = session.scalars(query).all()
+    keys = [(node.cluster_id, node.hostname) for node in nodes]
+    heard_at, sensors, now = city.live.heard_at(), city.live.sensors(keys), city.clock()
+    views = []
+    for node, key in zip(nodes, keys, strict=True):
+        readings = sensors.get(key, {})
+        heard = heard_at.get(key)
+        views.append(
+            NodeView(
+                cluster=node.cluster_id,
+                hostname=node.hostname,
+                heard_seconds_ago=max(0, int((now - heard).total_seconds())) if heard else None,
+                cpu_cores=node.capacity["cpu_cores"],
+                memory_bytes=node.capacity["memory_bytes"],
+                labels=node.capacity["labels"],
+                accelerators=[{**card, **_reading(readings, card["uuid"])} for card in node.capacity["accelerators"]],
+            )
+        )
+    return NodePage(nodes=views, next="/".join(keys[-1]) if len(nodes) == limit else None)
+
+
+@dataclass
+class _Tally:
+    """Cards counted for one row of the inventory."""
+
+    cards: int = 0
+    healthy: int = 0
+    allocated: int = 0
+    free: int = 0
+
+    def __post_init__(self) -> None:
+        self.nodes: set[str] = set()
+
+    def add(self, hostname: str, card: Accelerator, *, held: bool, silent: bool) -> None:
+        healthy = card.health is Health.HEALTHY
+        self.nodes.add(hostname)
+        self.cards += 1
+        self.healthy += healthy
+        self.allocated += held
+        self.free += healthy and not held and not silent
+
+    def row(self, cluster: str, hardware_class: HardwareClass, vendor: str, model: str, *, recorded: bool) -> InventoryRow:
+        return InventoryRow(
+            cluster=cluster,
+            recorded=recorded,
+            hardware_class=hardware_class,
+            vendor=vendor,
+            model=model,
+            nodes=len(self.nodes),
+            cards=self.cards,
+            healthy=self.healthy,
+            allocated=self.allocated,
+            free=self.free,
+        )
+
+
+def _totals(rows: list[InventoryRow]) -> list[ClassTotal]:
+    return [
+        ClassTotal(
+            hardware_class=hardware_class,
+            cards=sum(row.cards for row in found),
+            healthy=sum(row.healthy for row in found),
+            allocated=sum(row.allocated for row in found),
+            free=sum(row.free for row in found),
+        )
+        for hardware_class in HardwareClass
+        if (found := [row for row in rows if row.hardware_class is hardware_class])
+    ]
+
+
+def _capacity(report: NodeReport) -> Json:
+    """What a node can do, without its readings. The class of a card decides money, so it is ours to say, not the agent's."""
+    catalogue = shipped_catalogue()
+    cards = []
+    for card in report.accelerators:
+        identity = catalogue.identify(card.vendor, card.model, card.pci_vendor_id)
+        known = card.model_copy(
+            update={
+                "vendor": identity.vendor,
+                "model": identity.model,
+                "hardware_class": identity.hardware_class,
+                **dict.fromkeys(_SENSORS),
+            }
+        )
+        cards.append(known.model_dump(mode="json", exclude_none=True))
+    return {
+        "cpu_cores": report.cpu_cores,
+        "memory_bytes": report.memory_bytes,
+        "driver_version": report.driver_version,
+        "labels": dict(report.labels),
+        "accelerators": cards,
+    }
+
+
+def _store_capacity(city: City, principal: Principal, hostname: str, capacity: Json) -> None:
+    with city.database.write(principal.scope) as session:
+        cluster = str(principal.subject)
+        if session.get(ClusterRow, cluster) is None:
+            raise ProblemError("not_found", noun="cluster", id=cluster)
+        session.merge(NodeRow(cluster_id=cluster, hostname=hostname, capacity=capacity, changed_at=city.clock()))
+
+
+def _held_devices(session: Session) -> set[tuple[str, str]]:
+    attempts = session.scalars(select(AttemptRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE)))
+    return {
+        (attempt.cluster_id, device) for attempt in attempts for placement in attempt.placements for device in placement["devices"]
+    }
+
+
+def _reading(readings: object, uuid: str) -> Json:
+    found = readings.get(uuid, {}) if isinstance(readings, dict) else {}
+    return dict(found)

@@ -1,0 +1,191 @@
+"""Jobs: submit, look, cancel, and everything there is to know about one."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.auth import TenantOnly, TenantOrOperator, TenantOrStaff
+from api.city import City, TheCity
+from api.idempotency import Keyed, once
+from api.language import Lang
+from api.problems import ProblemError
+from api.views import attempt_view, cost_summaries, event_view, job_views, recorded_clusters
+from scheduler.contract.cost import CostRecord, JobCosts
+from scheduler.contract.job import AttemptList, EventPage, JobPage, JobSpec, JobView
+from scheduler.contract.problem import FieldError
+from scheduler.contract.sync import MAX_LOG_BYTES, LogView
+from scheduler.domain.states import JOB_FINAL, JobState
+from scheduler.engine.explain import could_ever_fit
+from scheduler.engine.order import Usage
+from scheduler.engine.snapshot import Snapshot
+from scheduler.service.lifecycle import lock_job, request_cancel, submit
+from scheduler.service.registry import load_registry
+from scheduler.service.snapshot import load_fleet, queued_job
+from scheduler.store.tables import AttemptRow, ContractRow, CostRecordRow, JobEventRow, JobRow, LogRow, ProgrammeRow
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+MAX_PAGE = 200
+MAX_JOB_RECORDS = 10_000
+
+Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
+Cursor = Annotated[str | None, Query(max_length=128)]
+
+
+@router.post("", status_code=201, response_model=JobView)
+def submit_job(spec: JobSpec, city: TheCity, principal: TenantOnly, keyed: Keyed, language: Lang) -> JSONResponse:
+    """Queue a job. Refused, with nothing stored, if it names what does not exist or is larger than any cluster there is."""
+
+    def effect(session: Session) -> tuple[int, BaseModel]:
+        tenant = str(principal.subject)
+        _check_references(session, spec)
+        _check_size(session, city, tenant, spec)
+        now = city.clock()
+        job = submit(session, city.make_id("job", now), tenant, spec, now)
+        return 201, job_views(session, [job], language)[0]
+
+    return once(city, principal, keyed, effect)
+
+
+@router.get("")
+def list_jobs(
+    city: TheCity,
+    principal: TenantOrStaff,
+    language: Lang,
+    limit: Limit = 50,
+    after: Cursor = None,
+    state: JobState | None = None,
+) -> JobPage:
+    """Jobs, newest first. `after` is the `next` of the page before."""
+    query = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
+    if after is not None:
+        query = query.where(JobRow.id < after)
+    if state is not None:
+        query = query.where(JobRow.state == state)
+    with city.database.read(principal.scope) as session:
+        jobs = session.scalars(query).all()
+        return JobPage(jobs=job_views(session, jobs, language), next=jobs[-1].id if len(jobs) == limit else None)
+
+
+@router.get("/{job_id}")
+def get_job(job_id: str, city: TheCity, principal: TenantOrStaff, language: Lang) -> JobView:
+    with city.database.read(principal.scope) as session:
+        return job_views(session, [_find(session, job_id)], language)[0]
+
+
+@router.post("/{job_id}/cancel", status_code=202, response_model=JobView)
+def cancel_job(job_id: str, city: TheCity, principal: TenantOrOperator, keyed: Keyed, language: Lang) -> JSONResponse:
+    """Cancel a waiting job at once; ask a running one to stop."""
+
+    def effect(session: Session) -> tuple[int, BaseModel]:
+        _find(session, job_id)
+        job = lock_job(session, job_id)
+        if job.state in JOB_FINAL:
+            raise ProblemError("job_finished", id=job_id, state=job.state)
+        request_cancel(session, job, city.clock())
+        return 202, job_views(session, [job], language)[0]
+
+    return once(city, principal, keyed, effect)
+
+
+@router.get("/{job_id}/attempts")
+def list_attempts(job_id: str, city: TheCity, principal: TenantOrStaff, language: Lang) -> AttemptList:
+    """Every placement of the job, in order."""
+    with city.database.read(principal.scope) as session:
+        _find(session, job_id)
+        attempts = session.scalars(select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number))
+        recorded = recorded_clusters(session)
+        return AttemptList(attempts=[attempt_view(attempt, recorded, language) for attempt in attempts])
+
+
+@router.get("/{job_id}/events")
+def list_events(
+    job_id: str, city: TheCity, principal: TenantOrStaff, language: Lang, limit: Limit = 50, after: Annotated[int, Query(ge=0)] = 0
+) -> EventPage:
+    """What happened to the job, oldest first."""
+    query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.id > after).order_by(JobEventRow.id).limit(limit)
+    with city.database.read(principal.scope) as session:
+        _find(session, job_id)
+        events = session.scalars(query).all()
+        following = str(events[-1].id) if len(events) == limit else None
+        return EventPage(events=[event_view(event, language) for event in events], next=following)
+
+
+@router.get("/{job_id}/logs")
+def get_log(
+    job_id: str, city: TheCity, principal: TenantOrStaff, attempt: Annotated[int | None, Query(ge=1, le=10_000)] = None
+) -> LogView:
+    """The log of one attempt, by default the latest, as far as its cluster has sent it."""
+    with city.database.read(principal.scope) as session:
+        number = attempt or _find(session, job_id).attempts
+        row = session.scalars(select(AttemptRow).where(AttemptRow.job_id == job_id, AttemptRow.number == number)).one_or_none()
+        if row is None:
+            raise ProblemError("not_found", noun="attempt of job", id=job_id)
+        chunks = session.scalars(select(LogRow).where(LogRow.attempt_id == row.id).order_by(LogRow.start)).all()
+        size = sum(chunk.size for chunk in chunks)
+        return LogView(attempt=row.id, number=row.number, text="".join(c.text for c in chunks), truncated=size >= MAX_LOG_BYTES)
+
+
+@router.get("/{job_id}/costs")
+def get_costs(job_id: str, city: TheCity, principal: TenantOrStaff) -> JobCosts:
+    """Every posted cost line of the job with its eligibility tags, and their sum."""
+    query = select(CostRecordRow).where(CostRecordRow.job_id == job_id).order_by(CostRecordRow.sequence).limit(MAX_JOB_RECORDS)
+    with city.database.read(principal.scope) as session:
+        job = _find(session, job_id)
+        records = session.scalars(query).all()
+        unmetered = session.scalars(select(AttemptRow.id).where(AttemptRow.job_id == job_id, AttemptRow.metered.is_(False))).first()
+        total = cost_summaries(session, [job_id])[job_id]
+    return JobCosts(
+        job=job_id,
+        state="final" if job.state in JOB_FINAL and unmetered is None else "open",
+        list_amount=total.list_amount,
+        contracted_amount=total.contracted_amount,
+        voucher_estimate=total.voucher_estimate,
+        net_amount=total.net_amount,
+        records=[CostRecord.model_validate_json(record.payload) for record in records],
+    )
+
+
+def _find(session: Session, job_id: str) -> JobRow:
+    """A job in the caller's scope; another tenant's job is as absent as one that never was."""
+    job = session.get(JobRow, job_id)
+    if job is None:
+        raise ProblemError("not_found", noun="job", id=job_id[:128])
+    return job
+
+
+def _check_references(session: Session, spec: JobSpec) -> None:
+    if spec.contract is not None and session.get(ContractRow, spec.contract) is None:
+        raise _unknown("contract", "contract", spec.contract)
+    if spec.voucher is not None and not spec.declines_vouchers and not _programme_exists(session, spec.voucher.programme):
+        raise _unknown("voucher.programme", "programme", spec.voucher.programme)
+    for position, job_id in enumerate(spec.depends_on):
+        if session.get(JobRow, job_id) is None:
+            raise _unknown(f"depends_on.{position}", "job", job_id)
+
+
+def _programme_exists(session: Session, programme: str) -> bool:
+    return session.scalars(select(ProgrammeRow).where(ProgrammeRow.programme == programme).limit(1)).first() is not None
+
+
+def _unknown(field: str, noun: str, id_: str) -> ProblemError:
+    error = FieldError(field=field, message=f"there is no {noun} {id_}", message_zh=f"不存在 {noun} {id_}")
+    return ProblemError("unknown_reference", [error], field=field, noun=noun, id=id_)
+
+
+def _check_size(session: Session, city: City, tenant: str, spec: JobSpec) -> None:
+    """Refuse what is larger than every cluster. Hardware nobody has yet may still come: such a job waits, with its verdict."""
+    now = city.clock()
+    registry = load_registry(session)
+    fleet = load_fleet(session, registry, {}, now)
+    job = queued_job(registry, "", tenant, now, spec, {}, now)
+    verdict = could_ever_fit(Snapshot(0, fleet, fleet.all_free(), Usage.none(fleet), (job,)), job)
+    too_large = [] if verdict is None else [reason for reason in verdict.reasons if reason.code.startswith("never_larger")]
+    if too_large:
+        reason = too_large[0]
+        error = FieldError(field="hardware.nodes", message=reason.text("en"), message_zh=reason.text("zh"))
+        raise ProblemError("job_never_fits", [error], reason=reason.text("en"), reason_zh=reason.text("zh"))

@@ -1,0 +1,256 @@
+"""Who takes part and at what price: providers, clusters, tenants, contracts, prices, programmes, tokens."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Path
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ValidationError
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from api.auth import Anyone, OperatorOnly, Principal, Staff, TenantOrStaff, sha256
+from api.city import City, TheCity
+from api.idempotency import Attempt, Keyed, once
+from api.problems import ProblemError
+from scheduler.contract.problem import FieldError
+from scheduler.contract.registry import (
+    Cluster,
+    Contract,
+    PriceEntry,
+    PriceView,
+    ProgrammeDocument,
+    ProgrammeView,
+    Provider,
+    Role,
+    Tenant,
+    TokenIssued,
+    TokenRequest,
+)
+from scheduler.domain.money import format_cny, parse_cny
+from scheduler.store.tables import (
+    Base,
+    ClusterRow,
+    ContractRow,
+    PriceRow,
+    ProgrammeRow,
+    ProviderRow,
+    TenantRow,
+    TokenRow,
+)
+from scheduler.subsidy.programme import PolicyVersion, parse_policy
+
+router = APIRouter(prefix="/v1", tags=["registry"])
+
+MAX_ROWS = 10_000
+
+Row = TypeVar("Row", ProviderRow, TenantRow, ClusterRow, ContractRow)
+
+
+@router.post("/providers", status_code=201, response_model=Provider)
+def add_provider(body: Provider, city: TheCity, principal: OperatorOnly, keyed: Keyed) -> JSONResponse:
+    return _add(city, principal, keyed, "provider", ProviderRow, body, {}, {})
+
+
+@router.get("/providers")
+def list_providers(city: TheCity, principal: Anyone) -> list[Provider]:
+    return [Provider.model_validate(row.body) for row in _all(city, principal, ProviderRow)]
+
+
+@router.post("/tenants", status_code=201, response_model=Tenant)
+def add_tenant(body: Tenant, city: TheCity, principal: OperatorOnly, keyed: Keyed) -> JSONResponse:
+    return _add(city, principal, keyed, "tenant", TenantRow, body, {}, {})
+
+
+@router.get("/tenants")
+def list_tenants(city: TheCity, principal: Staff) -> list[Tenant]:
+    return [Tenant.model_validate(row.body) for row in _all(city, principal, TenantRow)]
+
+
+@router.post("/clusters", status_code=201, response_model=Cluster)
+def add_cluster(body: Cluster, city: TheCity, principal: OperatorOnly, keyed: Keyed) -> JSONResponse:
+    needs = {"provider": (ProviderRow, body.provider)}
+    return _add(city, principal, keyed, "cluster", ClusterRow, body, needs, {"provider_id": body.provider})
+
+
+@router.post("/contracts", status_code=201, response_model=Contract)
+def add_contract(body: Contract, city: TheCity, principal: Staff, keyed: Keyed) -> JSONResponse:
+    needs = {"tenant": (TenantRow, body.tenant), "provider": (ProviderRow, body.provider)}
+    return _add(
+        city, principal, keyed, "contract", ContractRow, body, needs, {"tenant_id": body.tenant, "provider_id": body.provider}
+    )
+
+
+@router.get("/contracts")
+def list_contracts(city: TheCity, principal: TenantOrStaff) -> list[Contract]:
+    """A tenant sees its own contracts only."""
+    return [Contract.model_validate(row.body) for row in _all(city, principal, ContractRow)]
+
+
+@router.post("/prices", status_code=201, response_model=PriceView)
+def add_price(body: PriceEntry, city: TheCity, principal: Staff, keyed: Keyed) -> JSONResponse:
+    """Publish a price. It holds from `effective_from` on, which may not lie in the past: time already metered keeps its price."""
+
+    def effect(session: Session) -> tuple[int, BaseModel]:
+        _require(session, "cluster", ClusterRow, body.cluster)
+        now = city.clock()
+        if body.effective_from < now:
+            error = FieldError(field="effective_from", message="may not lie in the past", message_zh="不得早于当前时间")
+            raise ProblemError("invalid_request", [error], count=1)
+        view = PriceView(**body.model_dump(), version=city.make_id("price", now))
+        session.add(
+            PriceRow(
+                version=view.version,
+                cluster_id=body.cluster,
+                item=body.item,
+                model=body.model,
+                list_micros=parse_cny(body.list_price),
+                contracted_micros=parse_cny(body.contracted_price),
+                effective_from=body.effective_from,
+                created_at=now,
+            )
+        )
+        return 201, view
+
+    return once(city, principal, keyed, effect)
+
+
+@router.get("/prices")
+def list_prices(city: TheCity, principal: Anyone) -> list[PriceView]:
+    """Every price ever published, by cluster, item, model and date."""
+    order = (PriceRow.cluster_id, PriceRow.item, PriceRow.model, PriceRow.effective_from)
+    with city.database.read(principal.scope) as session:
+        return [_price_view(row) for row in session.scalars(select(PriceRow).order_by(*order).limit(MAX_ROWS))]
+
+
+@router.post("/programmes", status_code=201, response_model=ProgrammeView)
+def add_programme(body: ProgrammeDocument, city: TheCity, principal: Staff, keyed: Keyed) -> JSONResponse:
+    """Load a policy version. Versions are immutable: the same one again changes nothing, another text under its name is refused."""
+    policy = _policy(body.document)
+
+    def effect(session: Session) -> tuple[int, BaseModel]:
+        stored = policy.model_dump(mode="json", by_alias=True, exclude_none=True)
+        row = session.get(ProgrammeRow, (policy.programme, policy.version))
+        if row is None:
+            session.add(ProgrammeRow(programme=policy.programme, version=policy.version, body=stored, loaded_at=city.clock()))
+        elif row.body != stored:
+            raise ProblemError("already_exists", noun="programme", id=f"{policy.programme}@{policy.version}")
+        return 201, _programme_view(policy)
+
+    return once(city, principal, keyed, effect)
+
+
+@router.get("/programmes")
+def list_programmes(city: TheCity, principal: Anyone) -> list[ProgrammeView]:
+    with city.database.read(principal.scope) as session:
+        rows = session.scalars(select(ProgrammeRow).order_by(ProgrammeRow.programme, ProgrammeRow.version).limit(MAX_ROWS))
+        return [_programme_view(parse_policy(row.body)) for row in rows]
+
+
+@router.post("/tokens", status_code=201)
+def issue_token(body: TokenRequest, city: TheCity, principal: OperatorOnly) -> TokenIssued:
+    """Issue a bearer token. The secret is in this answer only, which is why this call takes no Idempotency-Key."""
+    with city.database.write(principal.scope) as session:
+        if body.role is Role.TENANT:
+            _require(session, "tenant", TenantRow, str(body.subject), field="subject")
+        if body.role is Role.AGENT:
+            _require(session, "cluster", ClusterRow, str(body.subject), field="subject")
+        return store_token(session, body, city)
+
+
+@router.post("/tokens/{token_id}/revoke", status_code=204)
+def revoke_token(token_id: Annotated[str, Path(max_length=128)], city: TheCity, principal: OperatorOnly) -> None:
+    with city.database.write(principal.scope) as session:
+        row = session.get(TokenRow, token_id)
+        if row is None:
+            raise ProblemError("not_found", noun="token", id=token_id)
+        row.revoked_at = row.revoked_at or city.clock()
+
+
+def store_token(session: Session, request: TokenRequest, city: City) -> TokenIssued:
+    """Make and store a token; also how a new city gets its first."""
+    now = city.clock()
+    issued = TokenIssued(id=city.make_id("tok", now), token=city.make_secret(), role=request.role, subject=request.subject)
+    session.add(
+        TokenRow(
+            id=issued.id,
+            sha256=sha256(issued.token),
+            role=request.role,
+            subject=request.subject,
+            note=request.note,
+            created_at=now,
+            expires_at=request.expires_at,
+        )
+    )
+    return issued
+
+
+def _add(
+    city: City,
+    principal: Principal,
+    keyed: Attempt,
+    noun: str,
+    table: type[Row],
+    body: Provider | Tenant | Cluster | Contract,
+    needs: Mapping[str, tuple[type[Base], str]],
+    columns: Mapping[str, str],
+) -> JSONResponse:
+    """Register something once: the same content again changes nothing, other content under its id is refused."""
+
+    def effect(session: Session) -> tuple[int, BaseModel]:
+        for field, (needed, id_) in needs.items():
+            _require(session, field, needed, id_)
+        stored = body.model_dump(mode="json")
+        row = session.get(table, body.id)
+        if row is None:
+            session.add(table(id=body.id, body=stored, created_at=city.clock(), **columns))
+        elif row.body != stored:
+            raise ProblemError("already_exists", noun=noun, id=body.id)
+        return 201, body
+
+    return once(city, principal, keyed, effect)
+
+
+def _all(city: City, principal: Principal, table: type[Row]) -> list[Row]:
+    with city.database.read(principal.scope) as session:
+        return list(session.scalars(select(table).order_by(table.id).limit(MAX_ROWS)))
+
+
+def _require(session: Session, noun: str, table: type[Base], id_: str, field: str | None = None) -> None:
+    if session.get(table, id_) is None:
+        error = FieldError(field=field or noun, message=f"there is no {noun} {id_}", message_zh=f"不存在 {noun} {id_}")
+        raise ProblemError("unknown_reference", [error], field=field or noun, noun=noun, id=id_)
+
+
+def _policy(document: Mapping[str, Any]) -> PolicyVersion:
+    try:
+        return parse_policy(document)
+    except ValidationError as error:
+        fields = [
+            FieldError(field=".".join(["document", *map(str, fault["loc"])]), message=fault["msg"]) for fault in error.errors()
+        ]
+        raise ProblemError("invalid_request", fields[:50], count=len(fields)) from error
+
+
+def _programme_view(policy: PolicyVersion) -> ProgrammeView:
+    return ProgrammeView(
+        programme=policy.programme,
+        version=policy.version,
+        name_en=policy.name.en,
+        name_zh=policy.name.zh,
+        valid_from=policy.valid_from,
+        valid_until=policy.valid_until,
+        confidence=policy.confidence,
+    )
+
+
+def _price_view(row: PriceRow) -> PriceView:
+    return PriceView(
+        version=row.version,
+        cluster=row.cluster_id,
+        item=row.item,
+        model=row.model,
+        list_price=format_cny(row.list_micros),
+        contracted_price=format_cny(row.contracted_micros),
+        effective_from=row.effective_from,
+    )

@@ -1,0 +1,124 @@
+"""Rows as the API shows them."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from scheduler.contract.base import EventView, ReasonView
+from scheduler.contract.job import AttemptView, CostSummary, JobSpec, JobView
+from scheduler.contract.registry import Cluster, Launcher
+from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.money import format_cny
+from scheduler.domain.reasons import Language, Reason
+from scheduler.domain.states import AttemptState, JobState
+from scheduler.service.lifecycle import from_json
+from scheduler.store.tables import AttemptRow, ClusterRow, CostRecordRow, JobEventRow, JobRow, Json
+
+
+def reason_view(reason: Reason, language: Language) -> ReasonView:
+    return ReasonView(code=reason.code, numbers=dict(reason.numbers), text=reason.text(language))
+
+
+def stored_reason_view(stored: Json, language: Language) -> ReasonView:
+    return reason_view(from_json(stored), language)
+
+
+def job_views(session: Session, jobs: Sequence[JobRow], language: Language) -> list[JobView]:
+    """Jobs with their costs so far and where their latest attempt is."""
+    ids = [job.id for job in jobs]
+    latest = {row.job_id: row for row in session.scalars(select(AttemptRow).join(JobRow).where(*_latest(ids)))}
+    costs = cost_summaries(session, ids)
+    recorded = recorded_clusters(session)
+    return [_job_view(job, latest.get(job.id), costs[job.id], recorded, language) for job in jobs]
+
+
+def cost_summaries(session: Session, jobs: Sequence[str]) -> Mapping[str, CostSummary]:
+    """What each job has cost so far; jobs without a posted line cost nothing yet."""
+    row = CostRecordRow
+    sums = session.execute(
+        select(
+            row.job_id,
+            func.sum(row.unit_seconds),
+            func.sum(row.card_seconds),
+            func.sum(row.list_micros),
+            func.sum(row.contracted_micros),
+            func.sum(row.voucher_micros),
+            func.max(row.programme),
+        )
+        .where(row.job_id.in_(jobs))
+        .group_by(row.job_id)
+    )
+    found: defaultdict[str, CostSummary] = defaultdict(lambda: _summary(0, 0, 0, 0, 0, None))
+    for job, unit_seconds, card_seconds, listed, contracted, voucher, programme in sums:
+        amounts = (int(unit_seconds), int(card_seconds), int(listed), int(contracted), int(voucher))
+        found[job] = _summary(*amounts, programme)
+    return found
+
+
+def attempt_view(attempt: AttemptRow, recorded: frozenset[str], language: Language) -> AttemptView:
+    return AttemptView(
+        id=attempt.id,
+        number=attempt.number,
+        state=AttemptState(attempt.state),
+        cluster=attempt.cluster_id,
+        recorded=attempt.cluster_id in recorded,
+        fencing_token=attempt.fencing_token,
+        hardware_class=HardwareClass(attempt.hardware_class) if attempt.hardware_class else None,
+        model=attempt.model,
+        nodes=[placement["node"] for placement in attempt.placements],
+        cards=attempt.cards,
+        granted_at=attempt.granted_at,
+        started_at=attempt.started_at,
+        finished_at=attempt.finished_at,
+        exit_code=attempt.exit_code,
+        reasons=[stored_reason_view(attempt.reason, language)] if attempt.reason else [],
+    )
+
+
+def event_view(event: JobEventRow, language: Language) -> EventView:
+    return EventView(at=event.at, state=event.state, attempt=event.attempt, reason=stored_reason_view(event.reason, language))
+
+
+def recorded_clusters(session: Session) -> frozenset[str]:
+    """Clusters that play back a recording: everything that happens there is labelled so."""
+    clusters = (Cluster.model_validate(row.body) for row in session.scalars(select(ClusterRow)))
+    return frozenset(cluster.id for cluster in clusters if cluster.launcher is Launcher.RECORDED)
+
+
+def _latest(jobs: Sequence[str]):  # type: ignore[no-untyped-def]
+    return AttemptRow.number == JobRow.attempts, JobRow.id.in_(jobs)
+
+
+def _job_view(job: JobRow, attempt: AttemptRow | None, costs: CostSummary, recorded: frozenset[str], language: Language) -> JobView:
+    return JobView(
+        id=job.id,
+        tenant=job.tenant_id,
+        state=JobState(job.state),
+        verdict=job.verdict,
+        reasons=[stored_reason_view(reason, language) for reason in job.reasons],
+        spec=JobSpec.model_validate(job.spec),
+        submitted_at=job.submitted_at,
+        finished_at=job.finished_at,
+        attempts=job.attempts,
+        cluster=attempt.cluster_id if attempt else None,
+        recorded=attempt is not None and attempt.cluster_id in recorded,
+        hardware_class=HardwareClass(attempt.hardware_class) if attempt and attempt.hardware_class else None,
+        model=attempt.model if attempt else None,
+        costs=costs,
+    )
+
+
+def _summary(
+    unit_seconds: int, card_seconds: int, listed: int, contracted: int, voucher: int, programme: str | None = None
+) -> CostSummary:
+    return CostSummary(
+        card_seconds=card_seconds,
+        core_seconds=unit_seconds - card_seconds,
+        list_amount=format_cny(listed),
+        contracted_amount=format_cny(contracted),
+        voucher_estimate=format_cny(voucher),
+        net_amount=format_cny(contracted - voucher),
+        programme=programme,
+    )

@@ -1,0 +1,30 @@
+/* A machine with two cards, as libnvidia-ml.so.1 would tell it: an H800 without a power sensor, and a card of a model
+ * nobody knows with three uncorrected ECC errors. MOCK_NVML_INIT is the code nvmlInit answers, 0 (success) by default. */
+#include <stdlib.h>
+#include <string.h>
+
+enum { SUCCESS = 0, NOT_SUPPORTED = 3 };
+typedef struct card { const char *name, *uuid; unsigned long long memory, used, ecc; unsigned utilisation, power, celsius; } card;
+typedef struct { unsigned long long total, free, used; } memory_info;
+typedef struct { unsigned gpu, memory; } utilisation_rates;
+typedef struct { char legacy[16]; unsigned domain, bus, device, pci_device_id, pci_subsystem_id; char bus_id[32]; } pci_info;
+
+static card cards[] = {
+    {"NVIDIA H800", "GPU-0", 85520809984ull, 1073741824ull, 0, 37, 0, 41},
+    {"NVIDIA Mystery", "GPU-1", 17179869184ull, 0, 3, 0, 65123, 30},
+};
+
+int nvmlInitWithFlags(unsigned flags) { const char *code = getenv("MOCK_NVML_INIT"); return code ? atoi(code) : SUCCESS; }
+int nvmlShutdown(void) { return SUCCESS; }
+int nvmlSystemGetDriverVersion(char *out, unsigned size) { strncpy(out, "550.54.15", size); return SUCCESS; }
+int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return SUCCESS; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, card **out) { *out = &cards[index]; return SUCCESS; }
+int nvmlDeviceGetName(card *c, char *out, unsigned size) { strncpy(out, c->name, size); return SUCCESS; }
+int nvmlDeviceGetUUID(card *c, char *out, unsigned size) { strncpy(out, c->uuid, size); return SUCCESS; }
+int nvmlDeviceGetPciInfo_v3(card *c, pci_info *out) { out->pci_device_id = 0x232410de; return SUCCESS; }
+int nvmlDeviceGetMemoryInfo(card *c, memory_info *out) { out->total = c->memory; out->used = c->used; return SUCCESS; }
+int nvmlDeviceGetUtilizationRates(card *c, utilisation_rates *out) { out->gpu = c->utilisation; return SUCCESS; }
+int nvmlDeviceGetPowerUsage(card *c, unsigned *out) { *out = c->power; return c->power ? SUCCESS : NOT_SUPPORTED; }
+int nvmlDeviceGetTemperature(card *c, int sensor, unsigned *out) { *out = c->celsius; return SUCCESS; }
+int nvmlDeviceGetTotalEccErrors(card *c, int type, int counter, unsigned long long *out) { *out = c->ecc; return SUCCESS; }
+/* nvmlDeviceGetRemappedRows and nvmlDeviceGetMigMode are missing, as in an old driver. */

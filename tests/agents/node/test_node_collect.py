@@ -1,0 +1,122 @@
+"""What a report says of cards, known and unknown, sound and absurd."""
+
+import re
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import TypeAdapter
+
+from agents.node.collect import Host, NodeIdentity, collect, normalise_hostname, read_host
+from agents.node.probes.probe import Device, Reading, Sensors
+from scheduler.contract.inventory import MAX_ACCELERATORS, Accelerator, NodeName, NodeReport
+from scheduler.domain.hardware import HardwareClass, Health, shipped_catalogue
+
+IDENTITY = NodeIdentity(hostname="gpu-01", boot="boot-1", agent_version="0.1.0", labels={"rack": "r1"})
+HOST = Host(cpu_cores=64, memory_bytes=2**39, memory_used_bytes=2**30)
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+CARD = Device(index=0, vendor="nvidia", model="NVIDIA H20", uuid="GPU-0", memory_bytes=96 * 2**30, pci_vendor_id="10de")
+
+
+def _report(*devices: Device, **others: Reading) -> NodeReport:
+    return collect(IDENTITY, HOST, {"nvml": Reading(devices)} | others, shipped_catalogue(), sequence=7, observed_at=AT)
+
+
+def _card(device: Device) -> Accelerator:
+    (card,) = _report(device).accelerators
+    return card
+
+
+def test_a_cpu_only_node_is_a_whole_report() -> None:
+    report = _report()
+    assert (report.hostname, report.boot, report.sequence, report.observed_at) == ("gpu-01", "boot-1", 7, AT)
+    assert (report.cpu_cores, report.memory_bytes, report.memory_used_bytes) == (64, 2**39, 2**30)
+    assert (report.labels, report.accelerators, report.driver_version) == ({"rack": "r1"}, [], None)
+    assert [(probe.probe, probe.found, probe.error) for probe in report.probes] == [("nvml", 0, None)]
+
+
+def test_a_known_card_has_its_canonical_name_and_class() -> None:
+    card = _card(CARD)
+    assert (card.vendor, card.model, card.hardware_class) == ("nvidia", "H20", HardwareClass.FOREIGN)
+
+
+def test_an_unknown_model_gets_its_class_from_the_pci_vendor() -> None:
+    card = _card(replace(CARD, model="Ascend 2030", vendor="huawei", pci_vendor_id="19e5"))
+    assert (card.vendor, card.model, card.hardware_class) == ("huawei", "Ascend 2030", HardwareClass.DOMESTIC)
+
+
+def test_a_card_nobody_knows_is_unknown_and_not_guessed() -> None:
+    card = _card(replace(CARD, vendor="acme", model="Acme One", pci_vendor_id=None))
+    assert (card.vendor, card.model, card.hardware_class) == ("acme", "Acme One", HardwareClass.UNKNOWN)
+
+
+def test_a_missing_sensor_is_null_and_an_idle_one_is_zero() -> None:
+    card = _card(replace(CARD, sensors=Sensors(utilisation_percent=0)))
+    assert (card.utilisation_percent, card.power_milliwatts, card.temperature_celsius) == (0, None, None)
+
+
+def test_an_absurd_sensor_is_missing_and_the_others_stay() -> None:
+    card = _card(replace(CARD, sensors=Sensors(utilisation_percent=4_294_967_295, temperature_celsius=41)))
+    assert (card.utilisation_percent, card.temperature_celsius) == (None, 41)
+
+
+def test_a_card_of_unknown_size_is_no_card_to_plan_with() -> None:
+    card = _card(replace(CARD, memory_bytes=None))
+    assert (card.memory_bytes, card.health, card.health_reasons) == (0, Health.DEGRADED, ["memory_size_unknown"])
+    assert _card(replace(CARD, memory_bytes=None, health=Health.LOST)).health is Health.LOST
+
+
+def test_a_card_two_probes_see_is_reported_once() -> None:
+    report = _report(CARD, other=Reading((CARD,)))
+    assert len(report.accelerators) == 1
+    assert [(probe.probe, probe.found, probe.error) for probe in report.probes] == [
+        ("nvml", 1, None),
+        ("other", 0, "card 0 is left out: GPU-0 is on the report already"),
+    ]
+
+
+def test_a_card_the_contract_refuses_is_left_out_and_named() -> None:
+    report = _report(replace(CARD, index=3, uuid=""), CARD)
+    assert [card.uuid for card in report.accelerators] == ["GPU-0"]
+    assert report.probes[0].found == 1
+    assert (report.probes[0].error or "").startswith("card 3 is left out: uuid:")
+
+
+def test_more_cards_than_a_report_carries_are_left_out() -> None:
+    report = _report(*(replace(CARD, uuid=f"GPU-{index}") for index in range(MAX_ACCELERATORS + 1)))
+    assert len(report.accelerators) == report.probes[0].found == MAX_ACCELERATORS
+    assert "at most 128" in (report.probes[0].error or "")
+
+
+def test_a_long_error_fits_the_report() -> None:
+    report = _report(bad=Reading(error="x" * 10_000))
+    assert len(report.probes[1].error or "") == 500
+
+
+def test_driver_versions_of_all_vendors_are_named() -> None:
+    report = _report(one=Reading(driver_version="550.54"), two=Reading(driver_version="25.2"))
+    assert report.driver_version == "550.54, 25.2"
+
+
+def test_this_machine_has_cores_and_memory() -> None:
+    host = read_host()
+    assert host.cpu_cores >= 1
+    assert 0 < host.memory_used_bytes <= host.memory_bytes
+
+
+@given(st.text(max_size=400))
+def test_every_hostname_becomes_a_node_name(raw: str) -> None:
+    name = normalise_hostname(raw)
+    assert TypeAdapter(NodeName).validate_python(name) == name
+    assert re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", name)
+
+
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_two_hostnames_never_become_one(one: str, other: str) -> None:
+    assert (normalise_hostname(one) == normalise_hostname(other)) == (one == other)
+
+
+def test_a_proper_hostname_stays_as_it_is() -> None:
+    assert normalise_hostname("GPU-01.site.example") == "GPU-01.site.example"
+    assert re.fullmatch(r"gpu-01-[0-9a-f]{8}", normalise_hostname("gpu_01"))

@@ -1,0 +1,117 @@
+"""`suanwang agent node` as an operator types it."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from agents.node.command import node
+from agents.node.table import print_report
+from scheduler.contract.inventory import NodeReport
+
+PROGRAM = "import typer; from agents.node.command import node; typer.run(node)"
+
+app = typer.Typer()
+app.command("node")(node)
+
+
+def test_once_as_json_is_one_valid_report() -> None:
+    result = CliRunner().invoke(app, ["--once", "--json", "--hostname", "gpu-01", "--label", "rack=r1", "--label", "note=a=b"])
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    report = NodeReport.model_validate(document)
+    assert (report.hostname, report.labels) == ("gpu-01", {"rack": "r1", "note": "a=b"})
+    wanted = {"vendor", "model", "hardware_class", "uuid", "memory_bytes", "health"}
+    assert all(wanted <= card.keys() for card in document["accelerators"])
+
+
+def test_once_is_a_readable_table() -> None:
+    result = CliRunner().invoke(app, ["--once", "--hostname", "gpu-01"])
+    assert result.exit_code == 0
+    assert result.stdout.startswith("gpu-01: ")
+
+
+def _report(**fields: object) -> NodeReport:
+    always = {"hostname": "gpu-01", "boot": "b", "sequence": 0, "observed_at": "2026-01-01T00:00:00Z"}
+    return NodeReport.model_validate(always | {"agent_version": "0", "cpu_cores": 8, "memory_bytes": 2**34} | fields)
+
+
+def test_a_cpu_only_node_says_so_plainly(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(_report(probes=[{"probe": "nvml", "found": 0}]))
+    assert capsys.readouterr().out == "gpu-01: 8 cores, 16 GiB\nNo accelerators: this is a CPU-only node.\n"
+
+
+def test_a_node_whose_probe_failed_is_not_called_cpu_only(capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(_report(probes=[{"probe": "nvml", "found": 0, "error": "timeout [5 s]"}]))
+    assert capsys.readouterr().out == "gpu-01: 8 cores, 16 GiB\nprobe nvml: timeout [5 s]\n"
+
+
+def test_a_table_shows_missing_sensors_as_missing_and_what_ails_a_card(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    card = {"index": 0, "vendor": "metax", "model": "MXC500", "hardware_class": "domestic", "uuid": "GPU-7", "memory_bytes": 2**36}
+    sensors = {"utilisation_percent": 0, "power_milliwatts": 36_900}
+    ill = {"health": "degraded", "health_reasons": ["memory_errors", "reset_required"]}
+    print_report(_report(driver_version="2.3", accelerators=[card | sensors | ill]))
+    printed = capsys.readouterr().out
+    assert "driver 2.3" in printed
+    row = next(line.split() for line in printed.splitlines() if "MXC500" in line)
+    assert " ".join(row) == "0 metax MXC500 domestic degraded -/64 GiB 0 % 37 W - GPU-7"
+    assert "GPU-7 is degraded: memory_errors, reset_required" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "--city and --token-file are needed"),
+        (["--city", "http://city"], "--city and --token-file are needed"),
+        (["--json"], "--json goes with --once"),
+        (["--city", "city", "--token-file", "token"], "--city 'city': Input should be a valid URL"),
+        (["--city", "http://city", "--token-file", "none"], "--token-file 'none': No such file or directory"),
+        (["--city", "http://city", "--token-file", "empty"], "--token-file: empty holds no token"),
+        (["--city", "http://city", "--token-file", "two"], "--token-file: two holds more than one token"),
+        (["--once", "--hostname", "GPU 1"], "--hostname 'GPU 1': String should match"),
+        (["--once", "--label", "rack"], "--label 'rack': write it as KEY=VALUE"),
+        (["--once", "--label", "=r1"], "--label '': String should match"),
+    ],
+)
+def test_wrong_use_is_one_clear_line(arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in {"token": "t0ken", "empty": "\n", "two": "s3cret\ns3cret"}.items():
+        Path(name).write_text(content)
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"suanwang agent node: {said}")
+    assert result.stderr.count("\n") == 1
+    assert "s3cret" not in result.stderr
+
+
+def test_the_agent_is_light() -> None:
+    probe = "import sys, agents.node.command; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", probe], check=True, timeout=60, capture_output=True, text=True).stdout.split()
+    assert not {"ray", "kubernetes", "sqlalchemy", "redis", "fastapi", "numpy"} & set(loaded)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_agent_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+    token_file = tmp_path / "token"
+    token_file.write_text("s3cret")
+    # Nothing listens on port 1, so the agent is soon between two tries.
+    arguments = ["--city", "http://127.0.0.1:1", "--token-file", str(token_file)]
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stderr=subprocess.PIPE, text=True) as agent:
+        assert agent.stderr is not None
+        first = agent.stderr.readline()
+        agent.send_signal(number)
+        rest = agent.stderr.read()
+        assert agent.wait(30) == 0
+    assert "the city is not available" in first
+    assert rest.splitlines()[-1].endswith("stopped")
+    assert "Traceback" not in rest
+    assert "s3cret" not in first + rest

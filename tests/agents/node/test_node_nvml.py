@@ -1,0 +1,271 @@
+"""NVML cards: the mapping against a fake of the few functions the probe calls, and the real binding against a mock library."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pynvml
+import pytest
+
+from agents.node.probes.nvml import NvmlProbe
+from agents.node.probes.probe import Reading, Sensors
+from scheduler.domain.hardware import Health
+
+
+class FakeNvml:
+    """`count` H800 cards. `broken` says which function raises which NVML error, for all cards or for one of them."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.count = count
+        self.broken: dict[str, int] = {}
+        self.broken_card: int | None = None
+        self.inits = 0
+        self.rows = (0, 0, 0, 0)
+        self.mig = [0, 0]
+
+    def _fail(self, function: str, card: int | None = None) -> None:
+        if function in self.broken and (self.broken_card is None or card == self.broken_card):
+            raise pynvml.NVMLError(self.broken[function])
+
+    def nvmlInit(self) -> None:
+        self._fail("nvmlInit")
+        self.inits += 1
+
+    def nvmlShutdown(self) -> None:
+        self._fail("nvmlShutdown")
+
+    def nvmlSystemGetDriverVersion(self) -> str:
+        return "550.54.15"
+
+    def nvmlDeviceGetCount(self) -> int:
+        self._fail("nvmlDeviceGetCount")
+        return self.count
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> int:
+        self._fail("nvmlDeviceGetHandleByIndex", index)
+        return index
+
+    def nvmlDeviceGetName(self, handle: int) -> str:
+        return "NVIDIA H800"
+
+    def nvmlDeviceGetUUID(self, handle: int) -> str:
+        return f"GPU-{handle}"
+
+    def nvmlDeviceGetPciInfo(self, handle: int) -> Any:
+        self._fail("nvmlDeviceGetPciInfo", handle)
+        return SimpleNamespace(pciDeviceId=0x232410DE)
+
+    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
+        self._fail("nvmlDeviceGetMemoryInfo", handle)
+        return SimpleNamespace(total=80 * 2**30, used=2**30)
+
+    def nvmlDeviceGetUtilizationRates(self, handle: int) -> Any:
+        self._fail("nvmlDeviceGetUtilizationRates", handle)
+        return SimpleNamespace(gpu=0)
+
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:
+        self._fail("nvmlDeviceGetPowerUsage", handle)
+        return 65_123
+
+    def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:
+        self._fail("nvmlDeviceGetTemperature", handle)
+        return 41
+
+    def nvmlDeviceGetTotalEccErrors(self, handle: int, error: int, counter: int) -> int:
+        self._fail("nvmlDeviceGetTotalEccErrors", handle)
+        return 0
+
+    def nvmlDeviceGetRemappedRows(self, handle: int) -> tuple[int, int, int, int]:
+        return self.rows
+
+    def nvmlDeviceGetMigMode(self, handle: int) -> list[int]:
+        return self.mig
+
+
+@pytest.mark.parametrize("absence", [pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED])
+def test_a_machine_without_nvml_is_no_error(absence: int) -> None:
+    nvml = FakeNvml()
+    nvml.broken = {"nvmlInit": absence}
+    assert NvmlProbe(nvml).probe() == Reading()
+
+
+def test_a_driver_without_cards_is_no_error() -> None:
+    assert NvmlProbe(FakeNvml(count=0)).probe() == Reading(driver_version="550.54.15")
+
+
+def test_a_card_is_told_in_the_vendors_words_with_its_pci_vendor() -> None:
+    (card,) = NvmlProbe(FakeNvml()).probe().devices
+    assert (card.vendor, card.model, card.uuid, card.pci_vendor_id) == ("nvidia", "NVIDIA H800", "GPU-0", "10de")
+    assert card.memory_bytes == 80 * 2**30
+    assert card.sensors == Sensors(memory_used_bytes=2**30, utilisation_percent=0, power_milliwatts=65_123, temperature_celsius=41)
+    assert (card.health, card.health_reasons) == (Health.HEALTHY, ())
+
+
+@pytest.mark.parametrize(
+    ("function", "sensor"),
+    [
+        ("nvmlDeviceGetPowerUsage", "power_milliwatts"),
+        ("nvmlDeviceGetTemperature", "temperature_celsius"),
+        ("nvmlDeviceGetUtilizationRates", "utilisation_percent"),
+    ],
+)
+def test_a_failing_sensor_is_missing_and_hides_nothing_else(function: str, sensor: str) -> None:
+    nvml = FakeNvml()
+    nvml.broken = {function: pynvml.NVML_ERROR_NOT_SUPPORTED}
+    (card,) = NvmlProbe(nvml).probe().devices
+    missing = {name for name in Sensors.__slots__ if getattr(card.sensors, name) is None}
+    assert missing == {sensor}
+    assert card.health is Health.HEALTHY
+
+
+def test_memory_and_pci_that_cannot_be_read_are_unknown() -> None:
+    nvml = FakeNvml()
+    nvml.broken = dict.fromkeys(("nvmlDeviceGetMemoryInfo", "nvmlDeviceGetPciInfo"), pynvml.NVML_ERROR_UNKNOWN)
+    (card,) = NvmlProbe(nvml).probe().devices
+    assert (card.memory_bytes, card.pci_vendor_id) == (None, None)
+
+
+def test_memory_and_pci_that_were_read_once_stay_known() -> None:
+    nvml = FakeNvml()
+    probe = NvmlProbe(nvml)
+    probe.probe()
+    nvml.broken = dict.fromkeys(("nvmlDeviceGetMemoryInfo", "nvmlDeviceGetPciInfo"), pynvml.NVML_ERROR_GPU_IS_LOST)
+    (card,) = probe.probe().devices
+    assert (card.memory_bytes, card.pci_vendor_id) == (80 * 2**30, "10de")
+    assert (card.health, card.sensors.memory_used_bytes) == (Health.LOST, None)
+
+
+def _remap_pending(nvml: FakeNvml) -> None:
+    nvml.rows = (0, 1, 1, 0)
+
+
+def _remap_failed(nvml: FakeNvml) -> None:
+    nvml.rows = (0, 1, 0, 1)
+
+
+def _mig(nvml: FakeNvml) -> None:
+    nvml.mig = [1, 1]
+
+
+def _reset_required(nvml: FakeNvml) -> None:
+    nvml.broken = {"nvmlDeviceGetUtilizationRates": pynvml.NVML_ERROR_RESET_REQUIRED}
+
+
+def _lost(nvml: FakeNvml) -> None:
+    nvml.broken = dict.fromkeys(("nvmlDeviceGetPowerUsage", "nvmlDeviceGetTemperature"), pynvml.NVML_ERROR_GPU_IS_LOST)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "health", "reason"),
+    [
+        (_remap_pending, Health.DEGRADED, "row_remap_pending"),
+        (_remap_failed, Health.DEGRADED, "row_remap_failed"),
+        (_mig, Health.DEGRADED, "mig_enabled"),
+        (_reset_required, Health.DEGRADED, "reset_required"),
+        (_lost, Health.LOST, "gpu_lost"),
+    ],
+)
+def test_what_ails_a_card_is_said_once(break_it: Callable[[FakeNvml], None], health: Health, reason: str) -> None:
+    nvml = FakeNvml()
+    break_it(nvml)
+    (card,) = NvmlProbe(nvml).probe().devices
+    assert (card.health, card.health_reasons) == (health, (reason,))
+
+
+def test_a_card_that_falls_off_the_bus_stays_on_the_report_as_lost() -> None:
+    nvml = FakeNvml(count=2)
+    probe = NvmlProbe(nvml)
+    probe.probe()
+    nvml.broken, nvml.broken_card = {"nvmlDeviceGetHandleByIndex": pynvml.NVML_ERROR_GPU_IS_LOST}, 1
+    healthy, lost = probe.probe().devices
+    assert healthy.health is Health.HEALTHY
+    assert (lost.uuid, lost.health, lost.health_reasons, lost.sensors) == ("GPU-1", Health.LOST, ("gpu_lost",), Sensors())
+
+
+def test_a_card_that_was_never_identified_is_an_error_beside_the_others() -> None:
+    nvml = FakeNvml(count=2)
+    nvml.broken, nvml.broken_card = {"nvmlDeviceGetHandleByIndex": pynvml.NVML_ERROR_UNKNOWN}, 0
+    reading = NvmlProbe(nvml).probe()
+    assert [card.uuid for card in reading.devices] == ["GPU-1"]
+    assert reading.error == "card 0 cannot be identified: Unknown Error"
+
+
+def test_nvml_is_kept_open_and_started_afresh_only_after_a_failure() -> None:
+    nvml = FakeNvml()
+    probe = NvmlProbe(nvml)
+    probe.probe()
+    probe.probe()
+    assert nvml.inits == 1
+    nvml.broken = dict.fromkeys(("nvmlDeviceGetCount", "nvmlShutdown"), pynvml.NVML_ERROR_UNINITIALIZED)
+    with pytest.raises(pynvml.NVMLError):
+        probe.probe()
+    nvml.broken = {}
+    assert len(probe.probe().devices) == 1
+    assert nvml.inits == 2
+
+
+@pytest.fixture(scope="module")
+def mock_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a `libnvidia-ml.so.1` of our own."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs Linux and a C compiler (cc, gcc or clang) to build the mock NVML")
+    folder = tmp_path_factory.mktemp("nvml")
+    source = Path(__file__).with_name("nvml_mock.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", source], check=True)
+    return folder
+
+
+def _report_beside(library: Path, **environment: str) -> dict[str, Any]:
+    """What a fresh agent prints whose loader finds `library`: the binding cannot be pointed elsewhere once it is loaded."""
+    command = "import typer; from agents.node.command import node; typer.run(node)"
+    printed = subprocess.run(
+        [sys.executable, "-c", command, "--once", "--json"],
+        env=os.environ | {"LD_LIBRARY_PATH": str(library)} | environment,
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    report: dict[str, Any] = json.loads(printed.stdout)
+    return report
+
+
+def test_the_real_binding_reads_a_library(mock_library: Path) -> None:
+    report = _report_beside(mock_library)
+    assert report["driver_version"] == "550.54.15"
+    assert report["probes"] == [{"probe": "nvml", "found": 2, "error": None}]
+    known, unknown = report["accelerators"]
+    assert known == {
+        "index": 0,
+        "vendor": "nvidia",
+        "model": "H800",
+        "hardware_class": "foreign",
+        "uuid": "GPU-0",
+        "memory_bytes": 85_520_809_984,
+        "health": "healthy",
+        "health_reasons": [],
+        "pci_vendor_id": "10de",
+        "memory_used_bytes": 2**30,
+        "utilisation_percent": 37,
+        "power_milliwatts": None,
+        "temperature_celsius": 41,
+    }
+    assert (unknown["model"], unknown["hardware_class"]) == ("NVIDIA Mystery", "foreign")
+    assert (unknown["health"], unknown["health_reasons"]) == ("degraded", ["uncorrected_ecc_errors"])
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(pynvml.NVML_ERROR_DRIVER_NOT_LOADED, None), (pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH, "version mismatch")],
+)
+def test_the_real_binding_tells_absence_from_failure(mock_library: Path, code: int, error: str | None) -> None:
+    report = _report_beside(mock_library, MOCK_NVML_INIT=str(code))
+    (probe,) = report["probes"]
+    assert (report["accelerators"], probe["found"]) == ([], 0)
+    assert probe["error"] is None if error is None else error in probe["error"]
