@@ -1,5 +1,6 @@
 """The agents' side of the city's API: three calls, each with a deadline, and errors that say whether to try again."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from random import Random
@@ -15,6 +16,8 @@ from scheduler.contract.sync import LogChunk, LogPosition, SyncRequest, SyncResp
 TIMEOUT_SECONDS = 10.0
 BACKOFF_FIRST_SECONDS = 0.5
 BACKOFF_MOST_SECONDS = 30.0
+
+_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -89,10 +92,13 @@ def backoff_seconds(rng: Random) -> Iterator[float]:
 
 
 def read_token(path: Path) -> str:
-    """The bearer token in a file, without surrounding whitespace. Raises ValueError for an empty file, OSError for none."""
-    token = path.read_text("utf-8").strip()
-    if not token:
-        raise ValueError(f"{path} holds no token")
+    """The bearer token in a file, without surrounding whitespace. Raises OSError where there is no file.
+
+    Raises ValueError unless it is one printable word: anything else would end up, token and all, in an HTTP library's error.
+    """
+    token = path.read_text("utf-8", errors="replace").strip()
+    if not _TOKEN.fullmatch(token):
+        raise ValueError(f"{path} does not hold a token: one line of printable ASCII without spaces is expected")
     return token
 
 

@@ -34,9 +34,13 @@ class Offer:
     def list_per_hour(self) -> int:
         return self.quote.list_price * self.units if self.quote else 0
 
-    def rank(self) -> tuple[int, float, int, int]:
-        """Cheapest after voucher first, then the place that leaves least unused."""
-        return self.net_per_hour, self.place.leftover, self.place.cluster, self.place.kind
+    def rank(self) -> tuple[int, int, float, int, int]:
+        """Cheapest after voucher first, then the largest (of a gang that may be smaller), then what leaves least unused.
+
+        Compared per unit: a gang that was cut down to its `min_nodes` is not cheaper, only slower.
+        """
+        net_price = self.quote.net_price if self.quote else 0
+        return net_price, -self.units, self.place.leftover, self.place.cluster, self.place.kind
 
 
 @dataclass
@@ -48,6 +52,7 @@ class _Round:
     soon: Free
     usage: Usage
     preemptible: list[ActiveRun]
+    releasing: list[ActiveRun]
     searches_left: int = MAX_SEARCHES
     grants: list[Grant] = field(default_factory=list)
     preemptions: list[Preemption] = field(default_factory=list)
@@ -85,15 +90,16 @@ def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> Iter
 
 def _begin(snapshot: Snapshot) -> _Round:
     soon = snapshot.free.copy()
-    for run in snapshot.runs:
-        if run.releasing:
-            soon.give(run.place.allocations)
+    releasing = [run for run in snapshot.runs if run.releasing]
+    for run in releasing:
+        soon.give(run.place.allocations)
     return _Round(
         snapshot=snapshot,
         now=snapshot.free.copy(),
         soon=soon,
         usage=snapshot.usage.copy(),
         preemptible=[run for run in snapshot.runs if run.preemptible and not run.releasing],
+        releasing=releasing,
     )
 
 
@@ -124,13 +130,12 @@ def _grant(round_: _Round, job: QueuedJob, alternative: int, found: list[Offer])
 
 def _keep_place(round_: _Round, job: QueuedJob) -> Verdict | None:
     """Where cards are being released already and the job will fit: keep the place for it."""
-    releasing = [run for run in round_.snapshot.runs if run.releasing]
-    if not releasing:
+    if not round_.releasing:
         return None
     for shape in job.shapes:
         found = min(offers(round_.snapshot, round_.soon, job, shape), key=Offer.rank, default=None)
         if found is not None:
-            return _wait_for(round_, found.place, sum(run.place.cluster == found.place.cluster for run in releasing))
+            return _wait_for(round_, found.place, sum(run.place.cluster == found.place.cluster for run in round_.releasing))
     return None
 
 
@@ -145,6 +150,7 @@ def _make_room(round_: _Round, job: QueuedJob) -> Verdict | None:
     for run in found.victims:
         round_.preemptions.append(Preemption(run.attempt, job.id, job.priority))
         round_.preemptible.remove(run)
+        round_.releasing.append(run)
         round_.soon.give(run.place.allocations)
     return _wait_for(round_, found.place, len(found.victims))
 

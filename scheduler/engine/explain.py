@@ -2,12 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from scheduler.domain.reasons import Reason
 from scheduler.engine.fleet import NO_KIND, Free
 from scheduler.engine.order import QueuedJob
-from scheduler.engine.place import gang_nodes, node_fits
+from scheduler.engine.place import fitting, gang_nodes, node_fits
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Snapshot, Verdict
 
@@ -59,18 +57,18 @@ def _why(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> Reason
 
 def _chances(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> list[_Chance]:
     fleet = snapshot.fleet
-    live_clusters = set(np.unique(fleet.cluster_of[fleet.live]))
     found = []
     for kind in fleet.kinds_for(shape):
         model = None if kind == NO_KIND else fleet.kinds[kind].model
-        total = gang_nodes(fleet, node_fits(fleet, fleet.all_free(), shape, kind), shape)
-        now = gang_nodes(fleet, node_fits(fleet, free, shape, kind) & fleet.live, shape)
+        nodes = fleet.nodes_with(kind)
+        total = gang_nodes(fleet, nodes[node_fits(fleet, fleet.empty, shape, kind, nodes)], shape)
+        now = gang_nodes(fleet, fitting(fleet, free, shape, kind), shape)
         found += [
             _Chance(
                 cluster=cluster,
                 total=int(total[number]),
                 free=int(now[number]),
-                live=number in live_clusters,
+                live=number in fleet.live_clusters,
                 priced=snapshot.prices is None or (job.terms, cluster, model) in snapshot.prices,
             )
             for number, cluster in enumerate(fleet.clusters)

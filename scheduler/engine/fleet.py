@@ -6,6 +6,7 @@ A card that is absent or unhealthy has kind -1 and no free milli.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Self
 
 import numpy as np
@@ -87,6 +88,7 @@ class Fleet:
     card_kind: Ints
     index: dict[tuple[str, str], int]
     _kinds_of_shape: dict[Shape, tuple[int, ...]] = field(default_factory=dict)
+    _nodes_with: dict[int, Ints] = field(default_factory=dict)
 
     @classmethod
     def of(cls, nodes: Sequence[Node]) -> Self:
@@ -117,13 +119,23 @@ class Fleet:
             index={(node.cluster, node.name): row for row, node in enumerate(ordered)},
         )
 
-    def all_free(self) -> "Free":
-        """The fleet with nothing running on it."""
+    @cached_property
+    def empty(self) -> "Free":
+        """The fleet with nothing running on it, to compare with: never change it, take a copy with `all_free`."""
         return Free(
             card_milli=np.where(self.card_kind == NO_KIND, 0, WHOLE_CARD_MILLI),
-            cpu_milli=self.cpu_milli.copy(),
-            memory_bytes=self.memory_bytes.copy(),
+            cpu_milli=self.cpu_milli,
+            memory_bytes=self.memory_bytes,
         )
+
+    def all_free(self) -> "Free":
+        """The fleet with nothing running on it."""
+        return self.empty.copy()
+
+    @cached_property
+    def live_clusters(self) -> frozenset[int]:
+        """The clusters of which at least one node answers."""
+        return frozenset(np.unique(self.cluster_of[self.live]).tolist())
 
     def kinds_for(self, shape: Shape) -> tuple[int, ...]:
         """The kinds of card a shape accepts; `(NO_KIND,)` for a shape that needs no card."""
@@ -132,6 +144,13 @@ class Fleet:
         if shape not in self._kinds_of_shape:
             self._kinds_of_shape[shape] = tuple(n for n, kind in enumerate(self.kinds) if kind.suits(shape))
         return self._kinds_of_shape[shape]
+
+    def nodes_with(self, kind: int) -> Ints:
+        """The nodes that have a kind of card, so that only those are looked at; every node for `NO_KIND`."""
+        if kind not in self._nodes_with:
+            has_kind = (self.card_kind == kind).any(axis=1) | (kind == NO_KIND)
+            self._nodes_with[kind] = np.flatnonzero(has_kind)
+        return self._nodes_with[kind]
 
 
 @dataclass(slots=True)

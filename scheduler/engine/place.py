@@ -33,19 +33,28 @@ class Place:
         return sum(len(part.slots) * part.card_milli for part in self.allocations)
 
 
-def node_fits(fleet: Fleet, free: Free, shape: Shape, kind: int) -> Bools:
-    """For each node: whether one member of the gang fits on it now. Silent nodes are not asked here."""
-    fits = (free.cpu_milli >= shape.cpu_milli) & (free.memory_bytes >= shape.memory_bytes)
+def node_fits(fleet: Fleet, free: Free, shape: Shape, kind: int, nodes: Ints) -> Bools:
+    """For each of `nodes`: whether one member of the gang fits on it now. Silent nodes are not asked here."""
+    fits: Bools = (free.cpu_milli[nodes] >= shape.cpu_milli) & (free.memory_bytes[nodes] >= shape.memory_bytes)
     if kind != NO_KIND:
-        fits &= _usable(fleet, free, shape, kind).sum(axis=1) >= shape.per_node
+        usable = (fleet.card_kind[nodes] == kind) & (free.card_milli[nodes] >= shape.card_milli)
+        fits &= usable.sum(axis=1) >= shape.per_node
     return fits
 
 
-def gang_nodes(fleet: Fleet, fits: Bools, shape: Shape) -> Ints:
-    """For each cluster: how many members of the gang its nodes in `fits` could hold together (in one rack, if so asked)."""
+def fitting(fleet: Fleet, free: Free, shape: Shape, kind: int) -> Ints:
+    """The live nodes on which one member of the gang fits now."""
+    nodes = fleet.nodes_with(kind)
+    found: Ints = nodes[node_fits(fleet, free, shape, kind, nodes) & fleet.live[nodes]]
+    return found
+
+
+def gang_nodes(fleet: Fleet, nodes: Ints, shape: Shape) -> Ints:
+    """For each cluster: how many members of the gang its `nodes`, which hold one each, could hold together (in one rack, if so
+    asked)."""
     if not shape.one_rack:
-        return np.bincount(fleet.cluster_of[fits], minlength=len(fleet.clusters))
-    racked = fits & (fleet.rack_of != NO_RACK)
+        return np.bincount(fleet.cluster_of[nodes], minlength=len(fleet.clusters))
+    racked = nodes[fleet.rack_of[nodes] != NO_RACK]
     per_rack = np.bincount(fleet.rack_of[racked])
     best = np.zeros(len(fleet.clusters), dtype=np.int64)
     np.maximum.at(best, fleet.cluster_of[racked], per_rack[fleet.rack_of[racked]])
@@ -55,21 +64,21 @@ def gang_nodes(fleet: Fleet, fits: Bools, shape: Shape) -> Ints:
 def places(fleet: Fleet, free: Free, shape: Shape) -> Iterator[Place]:
     """One place for every cluster and kind of card where the whole gang fits on live nodes now."""
     for kind in fleet.kinds_for(shape):
-        fits = node_fits(fleet, free, shape, kind) & fleet.live
-        for cluster in np.flatnonzero(gang_nodes(fleet, fits, shape) >= shape.min_nodes):
-            yield _place(fleet, free, shape, kind, int(cluster), fits)
+        nodes = fitting(fleet, free, shape, kind)
+        for cluster in np.flatnonzero(gang_nodes(fleet, nodes, shape) >= shape.min_nodes):
+            yield _place(fleet, free, shape, kind, int(cluster), nodes)
 
 
 def place_in(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int) -> Place | None:
     """The place in one cluster with one kind of card, or None where the gang does not fit."""
-    fits = node_fits(fleet, free, shape, kind) & fleet.live & (fleet.cluster_of == cluster)
-    if gang_nodes(fleet, fits, shape)[cluster] < shape.min_nodes:
+    nodes = fitting(fleet, free, shape, kind)
+    if gang_nodes(fleet, nodes, shape)[cluster] < shape.min_nodes:
         return None
-    return _place(fleet, free, shape, kind, cluster, fits)
+    return _place(fleet, free, shape, kind, cluster, nodes)
 
 
-def _place(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, fits: Bools) -> Place:
-    candidates = np.flatnonzero(fits & (fleet.cluster_of == cluster))
+def _place(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, nodes: Ints) -> Place:
+    candidates = nodes[fleet.cluster_of[nodes] == cluster]
     if shape.one_rack:
         candidates = _best_rack(fleet, candidates, shape)
     leftover = _leftover(fleet, free, shape, candidates)
@@ -114,8 +123,3 @@ def _slots(fleet: Fleet, free: Free, shape: Shape, kind: int, node: int) -> tupl
     usable = np.flatnonzero((fleet.card_kind[node] == kind) & (milli >= shape.card_milli))
     fullest_first = usable[np.argsort(milli[usable], kind="stable")]
     return tuple(sorted(int(slot) for slot in fullest_first[: shape.per_node]))
-
-
-def _usable(fleet: Fleet, free: Free, shape: Shape, kind: int) -> Bools:
-    usable: Bools = (fleet.card_kind == kind) & (free.card_milli >= shape.card_milli)
-    return usable

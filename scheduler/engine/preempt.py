@@ -4,12 +4,12 @@ Bounded: at most `MAX_SEARCHES` jobs a round are searched for. In each place tha
 priority are released one by one until it fits, and then each that turns out not to be needed is put back.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from scheduler.engine.fleet import NO_KIND, Free
 from scheduler.engine.order import QueuedJob
-from scheduler.engine.place import Place, gang_nodes, node_fits, place_in
+from scheduler.engine.place import Place, fitting, gang_nodes, place_in
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import ActiveRun, Snapshot
 
@@ -32,35 +32,40 @@ def cheapest_victims(snapshot: Snapshot, soon: Free, job: QueuedJob, preemptible
         room
         for shape in job.shapes
         for kind in snapshot.fleet.kinds_for(shape)
-        for cluster in _could_hold(snapshot, job, shape, kind)
-        if (room := _room(snapshot, soon, job, shape, kind, cluster, preemptible)) is not None
+        for cluster, useful in _could_hold(snapshot, job, shape, kind)
+        if (room := _room(snapshot, soon, job, shape, kind, cluster, useful, preemptible)) is not None
     ]
     return min(rooms, key=lambda room: (room.lost_card_seconds, len(room.victims), room.place.cluster), default=None)
 
 
-def _could_hold(snapshot: Snapshot, job: QueuedJob, shape: Shape, kind: int) -> list[int]:
-    """Clusters that could hold the gang if they were empty, and where it has a price."""
+def _could_hold(snapshot: Snapshot, job: QueuedJob, shape: Shape, kind: int) -> Iterator[tuple[int, frozenset[int]]]:
+    """Clusters that could hold the gang if they were empty, and where it has a price; with their nodes that could hold a member."""
     fleet = snapshot.fleet
     model = None if kind == NO_KIND else fleet.kinds[kind].model
-    empty = gang_nodes(fleet, node_fits(fleet, fleet.all_free(), shape, kind) & fleet.live, shape)
-    return [
-        number
-        for number, cluster in enumerate(fleet.clusters)
-        if empty[number] >= shape.min_nodes
-        and (job.clusters is None or cluster in job.clusters)
-        and (snapshot.prices is None or (job.terms, cluster, model) in snapshot.prices)
-    ]
+    nodes = fitting(fleet, fleet.empty, shape, kind)
+    empty = gang_nodes(fleet, nodes, shape)
+    for number, cluster in enumerate(fleet.clusters):
+        if (
+            empty[number] >= shape.min_nodes
+            and (job.clusters is None or cluster in job.clusters)
+            and (snapshot.prices is None or (job.terms, cluster, model) in snapshot.prices)
+        ):
+            yield number, frozenset(nodes[fleet.cluster_of[nodes] == number].tolist())
 
 
 def _room(
-    snapshot: Snapshot, soon: Free, job: QueuedJob, shape: Shape, kind: int, cluster: int, preemptible: Sequence[ActiveRun]
+    snapshot: Snapshot,
+    soon: Free,
+    job: QueuedJob,
+    shape: Shape,
+    kind: int,
+    cluster: int,
+    useful: frozenset[int],
+    preemptible: Sequence[ActiveRun],
 ) -> Room | None:
+    """Room in one cluster, made by gangs on its `useful` nodes: whatever they hold there, cards of this kind or only cores."""
     candidates = sorted(
-        (
-            run
-            for run in preemptible
-            if run.priority < job.priority and run.place.cluster == cluster and kind in (NO_KIND, run.place.kind)
-        ),
+        (run for run in preemptible if run.priority < job.priority and any(part.node in useful for part in run.place.allocations)),
         key=lambda run: (run.lost_card_seconds(snapshot.now), run.priority, run.attempt),
     )
     trial = soon.copy()

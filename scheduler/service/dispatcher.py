@@ -95,12 +95,13 @@ class Dispatcher:
         return decisions
 
     def _meter(self, lease: Lease) -> None:
-        posted = 1
-        while posted:
-            now = self._clock()
-            with self._database.write(CITY) as session:
-                confirm(session, lease)
-                posted = post_due(session, load_registry(session), self._pace.meter, now, lambda prefix: make_id(prefix, now))
+        while self._meter_batch(lease, self._clock()):
+            pass
+
+    def _meter_batch(self, lease: Lease, now: datetime) -> int:
+        with self._database.write(CITY) as session:
+            confirm(session, lease)
+            return post_due(session, load_registry(session), self._pace.meter, now, lambda prefix: make_id(prefix, now))
 
 
 def make_id(prefix: str, now: datetime) -> str:

@@ -11,7 +11,7 @@ from scheduler.contract.inventory import Accelerator
 from scheduler.contract.job import JobSpec
 from scheduler.contract.sync import Placement
 from scheduler.domain.clock import to_micros
-from scheduler.domain.hardware import Health
+from scheduler.domain.hardware import Health, shipped_catalogue
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JobState
 from scheduler.engine.fleet import NO_KIND, Allocation, Card, Fleet, Kind, Node
@@ -138,7 +138,8 @@ def _node(row: NodeRow, *, live: bool) -> Node:
 
 
 def _card(card: Accelerator) -> Card:
-    kind = Kind(card.vendor, card.model, card.hardware_class, card.memory_bytes)
+    nominal = shipped_catalogue().nominal_memory_bytes(card.vendor, card.model)
+    kind = Kind(card.vendor, card.model, card.hardware_class, nominal or card.memory_bytes)
     return Card(card.uuid, kind if card.health is Health.HEALTHY else None)
 
 

@@ -1,0 +1,163 @@
+"""`suanwang agent cluster`: puts one cluster agent together from its options and runs it until it is asked to stop."""
+
+import logging
+import os
+import random
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from enum import StrEnum
+from importlib.metadata import version
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+from urllib.parse import urlsplit
+
+import typer
+from pydantic import TypeAdapter, ValidationError
+
+from agents.city import City, read_token
+from agents.cluster.agent import Site, run
+from agents.cluster.files import FolderInUseError, hold
+from agents.cluster.launcher import Launcher, LauncherGoneError
+from agents.cluster.launchers.ray import RayLauncher
+from agents.cluster.launchers.recorded import RecordedLauncher
+from agents.cluster.local_ray import LocalRay, LocalRayError
+from agents.cluster.site import RecordedNodes, read_site
+from scheduler.contract.base import Key
+from scheduler.domain.hardware import shipped_catalogue
+from scheduler.domain.ids import RANDOM_BYTES, new_id
+
+USAGE_EXIT_CODE = 2
+GONE_EXIT_CODE = 1
+
+
+class LauncherChoice(StrEnum):
+    RAY = "ray"
+    RECORDED = "recorded"
+
+
+def cluster(
+    city: Annotated[str, typer.Option(help="The city's address, such as http://127.0.0.1:8000.")],
+    token_file: Annotated[Path, typer.Option(help="File with this cluster's bearer token.")],
+    cluster: Annotated[str, typer.Option(help="The id under which the city knows this cluster.")],
+    launcher: Annotated[LauncherChoice, typer.Option(help="How runs are run.")],
+    data: Annotated[Path, typer.Option(help="Folder for everything this agent keeps.")],
+    site: Annotated[Path | None, typer.Option(help="recorded: the site's file.")] = None,
+    ray_address: Annotated[str | None, typer.Option(help="ray: a running Ray's Jobs API, such as http://127.0.0.1:8265.")] = None,
+    ray_token_file: Annotated[Path | None, typer.Option(help="ray: file with that Ray's token.")] = None,
+    local_ray: Annotated[bool, typer.Option("--local-ray", help="ray: start one on this machine, inside --data.")] = False,
+    local_root: Annotated[list[Path] | None, typer.Option(help="ray: local working_dir may lie inside; repeatable.")] = None,
+    num_cpus: Annotated[int | None, typer.Option(min=1, help="--local-ray: CPUs it may use; default all.")] = None,
+) -> None:
+    """Run in one cluster what the city grants it, and report the truth about it."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    stop = threading.Event()
+    with ExitStack() as stack, _said_plainly():
+        stack.enter_context(_stopping_on_signals(stop))
+        _check_names(city, cluster)
+        speaker = stack.enter_context(City(city, read_token(token_file)))
+        stack.callback(os.close, hold(data))
+        nodes: Site | None = None
+        chosen: Launcher
+        if launcher is LauncherChoice.RECORDED:
+            chosen, nodes = _recorded(cluster, site, data)
+        else:
+            own = stack.enter_context(LocalRay(data / "ray", num_cpus=num_cpus or _cpus())) if local_ray else None
+            chosen = _ray(cluster, own, ray_address, ray_token_file, data, local_root or [])
+        stack.callback(chosen.close)
+        run(
+            speaker,
+            chosen,
+            cluster=cluster,
+            name=f"{socket.gethostname()}/{os.getpid()}",
+            stop=stop,
+            clock=_now,
+            monotonic=time.monotonic,
+            rng=random.Random(),  # noqa: S311
+            site=nodes,
+        )
+
+
+def _recorded(cluster_id: str, site_file: Path | None, data: Path) -> tuple[Launcher, Site]:
+    if site_file is None:
+        raise ValueError("--launcher recorded needs --site FILE")
+    site = read_site(site_file)
+    if site.cluster != cluster_id:
+        raise ValueError(f"{site_file}: cluster: it describes {site.cluster}, not {cluster_id}")
+    boot = new_id("boot", _now(), secrets.token_bytes(RANDOM_BYTES))
+    nodes = RecordedNodes(site, shipped_catalogue(), boot=boot, agent_version=version("suanwang"), clock=_now)
+    return RecordedLauncher(site, data, _now), nodes
+
+
+def _ray(
+    cluster_id: str, own: LocalRay | None, address: str | None, token_file: Path | None, data: Path, roots: list[Path]
+) -> Launcher:
+    if own is not None and address is None:
+        return RayLauncher(own.address, own.token, cluster=cluster_id, data=data, local_roots=roots, alive=own.is_running)
+    if own is not None or address is None:
+        raise ValueError("--launcher ray needs either --ray-address URL or --local-ray")
+    _check_url("--ray-address", address)
+    token = read_token(token_file) if token_file else os.environ.get("RAY_AUTH_TOKEN")
+    return RayLauncher(address, token, cluster=cluster_id, data=data, local_roots=roots)
+
+
+def _check_names(city: str, cluster_id: str) -> None:
+    _check_url("--city", city)
+    try:
+        TypeAdapter[str](Key).validate_python(cluster_id)
+    except ValidationError as error:
+        raise ValueError(f"--cluster {cluster_id!r}: letters, digits and . _ : - are allowed, at most 128") from error
+
+
+def _check_url(option: str, url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{option} {url!r}: an address such as http://127.0.0.1:8000 is needed")
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@contextmanager
+def _stopping_on_signals(stop: threading.Event) -> Iterator[None]:
+    """SIGTERM and SIGINT set `stop`. From a thread of its own, since the interrupted one may just hold the event's lock."""
+
+    def ask(_signal: int, _frame: FrameType | None) -> None:
+        threading.Thread(target=stop.set).start()
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _said_plainly() -> Iterator[None]:
+    """What an operator can put right is told in one line, without a traceback."""
+    try:
+        yield
+    except (ValueError, FolderInUseError, LocalRayError) as error:
+        _end(str(error), USAGE_EXIT_CODE)
+    except OSError as error:
+        _end(f"{error.filename or 'the data folder'}: {error.strerror}", USAGE_EXIT_CODE)
+    except LauncherGoneError as error:
+        _end(str(error), GONE_EXIT_CODE)
+
+
+def _end(message: str, code: int) -> NoReturn:
+    typer.echo(f"suanwang agent cluster: {message}", err=True)
+    raise typer.Exit(code)

@@ -1,0 +1,43 @@
+"""What a launcher must do, and the three ways it may fail. A new kind of cluster is one class with these six methods.
+
+A run is named by its attempt and its fencing token, and every launcher derives the name it uses in its cluster from the
+two. So launching twice starts one program, and a restarted agent finds its runs again by asking the cluster.
+"""
+
+from typing import Protocol
+
+from scheduler.contract.sync import DesiredRun, ObservedRun
+
+
+class LauncherUnavailableError(Exception):
+    """The cluster did not answer: nothing is known of its runs now, so nothing may be said about them. Try again later."""
+
+
+class LauncherGoneError(Exception):
+    """What the launcher runs on has ended for good; so must the agent."""
+
+
+class LaunchRefusedError(Exception):
+    """This run cannot be started as it is described. The message goes to its owner: it holds no secret and no environment."""
+
+
+class Launcher(Protocol):
+    """Every method may raise LauncherUnavailableError or LauncherGoneError. None blocks longer than a network call."""
+
+    def observe(self) -> list[ObservedRun]:
+        """Every run the cluster has, finished ones included until they are forgotten, also those started before a restart."""
+
+    def launch(self, run: DesiredRun) -> None:
+        """Starts a run and returns at once; does nothing if it is there already. Raises LaunchRefusedError."""
+
+    def stop(self, attempt: str, token: int) -> None:
+        """Asks a run to end, kills it after a grace, and returns at once. Does nothing to one that ended or never was."""
+
+    def forget(self, attempt: str, token: int) -> None:
+        """Removes what the cluster keeps of a finished run, except its checkpoints."""
+
+    def read_log(self, attempt: str, token: int, offset: int, max_bytes: int) -> bytes:
+        """At most `max_bytes` of a run's output from byte `offset` on; empty at its end, or where there is none."""
+
+    def close(self) -> None:
+        """Releases what the agent holds. Runs go on."""

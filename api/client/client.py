@@ -1,0 +1,140 @@
+"""One city, spoken to with one bearer token."""
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar
+from uuid import uuid4
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from scheduler.contract.cost import JobCosts
+from scheduler.contract.inventory import Inventory
+from scheduler.contract.job import AttemptList, EventPage, JobPage, JobView
+from scheduler.contract.problem import Problem
+from scheduler.contract.registry import ClusterView, TokenIssued, TokenRequest
+from scheduler.contract.sync import LogView
+
+TIMEOUT_SECONDS = 10.0
+FEED_PAGE = 200
+
+Query = Mapping[str, str | int | None]
+Answer = TypeVar("Answer", bound=BaseModel)
+
+
+class ApiUnreachableError(Exception):
+    """The city did not answer, or not with anything this client can read."""
+
+
+class ApiProblemError(Exception):
+    """The city refused. `problem` says why, in en and zh, naming the fields."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+
+
+class Client:
+    """The API as methods. Each raises ApiProblemError when refused and ApiUnreachableError when there is no answer."""
+
+    def __init__(self, url: str, token: str, language: str = "en") -> None:
+        self._http = httpx.Client(
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}", "Accept-Language": language},
+            timeout=TIMEOUT_SECONDS,
+            trust_env=False,
+        )
+
+    def submit(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> JobView:
+        """Queue a job. Without a key of the caller's own, a fresh one makes a lost answer safe to ask for again."""
+        return self._post("/v1/jobs", spec, JobView, idempotency_key)
+
+    def job(self, job_id: str) -> JobView:
+        return self._get(f"/v1/jobs/{job_id}", JobView)
+
+    def jobs(self, limit: int = 50, state: str | None = None) -> JobPage:
+        return self._get("/v1/jobs", JobPage, limit=limit, state=state)
+
+    def cancel(self, job_id: str) -> JobView:
+        return self._post(f"/v1/jobs/{job_id}/cancel", {}, JobView)
+
+    def attempts(self, job_id: str) -> AttemptList:
+        return self._get(f"/v1/jobs/{job_id}/attempts", AttemptList)
+
+    def events(self, job_id: str, limit: int = 200) -> EventPage:
+        return self._get(f"/v1/jobs/{job_id}/events", EventPage, limit=limit)
+
+    def log(self, job_id: str, attempt: int | None = None) -> LogView:
+        return self._get(f"/v1/jobs/{job_id}/logs", LogView, attempt=attempt)
+
+    def costs(self, job_id: str) -> JobCosts:
+        return self._get(f"/v1/jobs/{job_id}/costs", JobCosts)
+
+    def inventory(self) -> Inventory:
+        return self._get("/v1/inventory", Inventory)
+
+    def clusters(self) -> list[ClusterView]:
+        return TypeAdapter(list[ClusterView]).validate_json(self._request("GET", "/v1/clusters").content)
+
+    def register(self, noun: str, body: BaseModel | Mapping[str, Any]) -> None:
+        """Register a provider, tenant, cluster, contract, price or programme (the plural noun of its path)."""
+        document = body.model_dump(mode="json", by_alias=True) if isinstance(body, BaseModel) else body
+        self._request("POST", f"/v1/{noun}", document, uuid4().hex)
+
+    def issue_token(self, request: TokenRequest) -> TokenIssued:
+        return _read(self._request("POST", "/v1/tokens", request.model_dump(mode="json")), TokenIssued)
+
+    def cost_records(self, after: int = 0) -> Iterator[dict[str, Any]]:
+        """Every cost record after a sequence, as the very document that was hashed; ends at the head of the feed."""
+        while True:
+            page = self._request("GET", "/v1/cost-records", query={"after": after, "limit": FEED_PAGE}).json()
+            yield from page["records"]
+            if page["next"] >= page["head_sequence"]:
+                return
+            after = page["next"]
+
+    def is_ready(self) -> bool:
+        """Whether the city and its stores answer."""
+        try:
+            return self._http.get("/readyz").status_code == httpx.codes.OK
+        except httpx.TransportError:
+            return False
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _get(self, path: str, answer: type[Answer], **query: str | int | None) -> Answer:
+        return _read(self._request("GET", path, query=query), answer)
+
+    def _post(self, path: str, body: Mapping[str, Any], answer: type[Answer], key: str | None = None) -> Answer:
+        return _read(self._request("POST", path, body, key or uuid4().hex), answer)
+
+    def _request(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, key: str | None = None, query: Query | None = None
+    ) -> httpx.Response:
+        headers = {"Idempotency-Key": key} if key else {}
+        params = {name: value for name, value in (query or {}).items() if value is not None}
+        try:
+            response = self._http.request(method, path, json=body, headers=headers, params=params)
+        except httpx.TransportError as error:
+            raise ApiUnreachableError(f"{self._http.base_url} does not answer ({type(error).__name__})") from error
+        if response.is_success:
+            return response
+        try:
+            problem = Problem.model_validate_json(response.content)
+        except ValidationError as error:
+            raise ApiUnreachableError(f"{self._http.base_url}{path} answered {response.status_code} without saying why") from error
+        raise ApiProblemError(problem)
+
+
+def _read(response: httpx.Response, answer: type[Answer]) -> Answer:
+    try:
+        return answer.model_validate_json(response.content)
+    except ValidationError as error:
+        raise ApiUnreachableError(f"{response.url.path}: an answer this client cannot read; is it of the same release?") from error

@@ -1,0 +1,66 @@
+"""The ledger's own arithmetic: what every job's lines must add up to, checked from nothing but the records themselves."""
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scheduler.billing.journal import Break, Head, verify
+from scheduler.domain.money import SECONDS_PER_HOUR, format_cny, parse_cny
+
+
+@dataclass
+class JobBooks:
+    """One job's running sums: amounts in micro-CNY, and unit-seconds × price, which amounts must follow to one micro-CNY."""
+
+    card_seconds: int = 0
+    list_micros: int = 0
+    contracted_micros: int = 0
+    voucher_micros: int = 0
+    list_product: int = 0
+    contracted_product: int = 0
+
+    def adds_up(self) -> bool:
+        """Whether the sum of lines is unit-seconds × price to 10⁻⁶ CNY, for what is published and for what is paid."""
+        return _follows(self.list_micros, self.list_product) and _follows(self.contracted_micros, self.contracted_product)
+
+
+@dataclass
+class Books:
+    """A ledger's picture of the feed: the head it has verified, and the sums of every job."""
+
+    head: Head = field(default_factory=Head)
+    jobs: dict[str, JobBooks] = field(default_factory=lambda: defaultdict(JobBooks))
+    first_break: Break | None = None
+
+    def take(self, record: Mapping[str, Any]) -> bool:
+        """Verify one record against the head and add it up. False from the first broken record on."""
+        if self.first_break is None:
+            self.head, self.first_break = verify(self.head, [record])
+        if self.first_break is not None:
+            return False
+        books = self.jobs[record["job"]]
+        list_price, contracted_price = parse_cny(record["list_price"]), parse_cny(record["contracted_price"])
+        books.card_seconds += record["card_seconds"]
+        books.list_micros += parse_cny(record["list_amount"])
+        books.contracted_micros += parse_cny(record["contracted_amount"])
+        books.voucher_micros += sum(parse_cny(tag["capped"]) for tag in record["eligibility"] if tag["selected"])
+        books.list_product += record["unit_seconds"] * list_price
+        books.contracted_product += record["unit_seconds"] * contracted_price
+        return True
+
+    def identities(self) -> dict[str, bool]:
+        """What must hold over everything taken so far, by name."""
+        return {
+            "chain_unbroken": self.first_break is None,
+            "lines_equal_seconds_times_price": all(books.adds_up() for books in self.jobs.values()),
+            "voucher_within_cost": all(books.voucher_micros <= books.contracted_micros for books in self.jobs.values()),
+        }
+
+    def total(self) -> str:
+        """Everything charged, CNY."""
+        return format_cny(sum(books.contracted_micros for books in self.jobs.values()))
+
+
+def _follows(micros: int, product: int) -> bool:
+    return 0 <= product - micros * SECONDS_PER_HOUR < SECONDS_PER_HOUR

@@ -1,0 +1,205 @@
+"""A trace through the real engine on virtual time: `replay(trace) -> Outcome`, deterministic whatever the order of the rows.
+
+At one moment the jobs that end leave first, then the new ones arrive, then one round decides; a job that stays for no time
+leaves after that round. What is free and who holds what is kept as it changes, never rebuilt.
+
+Only jobs that a round could help are shown to it: a job that got nothing sleeps until cards, cores or memory are given back on
+a node that could hold a member of its gang. In between, room has only shrunk, so the answer would be the same. (Jobs of a
+trace are not preempted and release at once, so a sleeper keeps no place for itself that others would have to respect.)
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+import numpy as np
+
+from scheduler.engine.cycle import cycle
+from scheduler.engine.fleet import Fleet, Free, Ints
+from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.place import Place, node_fits
+from scheduler.engine.shape import Shape
+from scheduler.engine.snapshot import Snapshot, Verdict
+from scheduler.replay.trace import Trace, TraceJob
+
+Progress = Callable[[int], None]
+"""Told, now and then, how many jobs have left so far."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of every job, and how full the network was. Times and durations in microseconds, cards in milli-cards."""
+
+    jobs: int
+    placed: int
+    waiting: int
+    never: int
+    reasons: Counter[str]
+    decisions: int
+    cards: int
+    most_card_milli: int
+    card_milli_micros: int
+    span: int
+    makespan: int
+    waits: Sequence[int]
+    completions: Sequence[int]
+
+
+def replay(trace: Trace, progress: Progress | None = None) -> Outcome:
+    """Every job of a trace from its arrival to its departure. The trace has at least one job."""
+    replay_ = _Replay.begin(trace)
+    for now, changes in _moments(trace.jobs):
+        replay_.at(now, changes)
+        if progress is not None:
+            progress(replay_.left)
+    return replay_.outcome(trace)
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A job arrives or leaves. Sorted, changes are in the order they happen in."""
+
+    at: int
+    after_round: bool
+    arrives: bool
+    id: str
+    job: TraceJob
+
+    def order(self) -> tuple[int, bool, bool, str]:
+        return self.at, self.after_round, self.arrives, self.id
+
+
+def _moments(jobs: Iterable[TraceJob]) -> Iterator[tuple[int, list[_Change]]]:
+    """What changes together before one round, in order of time."""
+    changes = []
+    for entry in jobs:
+        arrival, no_time = entry.job.submitted_at, entry.leaves_at == entry.job.submitted_at
+        changes.append(_Change(arrival, False, True, entry.job.id, entry))
+        changes.append(_Change(entry.leaves_at, no_time, False, entry.job.id, entry))
+    changes.sort(key=_Change.order)
+    for (now, _), together in groupby(changes, key=lambda change: (change.at, change.after_round)):
+        yield now, list(together)
+
+
+@dataclass
+class _Replay:
+    """The network and the queue at one moment of virtual time, and what has been counted up to it."""
+
+    fleet: Fleet
+    free: Free
+    usage: Usage
+    start: int
+    now: int
+    last_placed_departure: int
+    placed: dict[str, Place] = field(default_factory=dict)
+    asleep: dict[tuple[Shape, ...], dict[str, QueuedJob]] = field(default_factory=dict)
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    reasons: Counter[str] = field(default_factory=Counter)
+    waits: list[int] = field(default_factory=list)
+    completions: list[int] = field(default_factory=list)
+    left: int = 0
+    waiting: int = 0
+    never: int = 0
+    decisions: int = 0
+    card_milli: int = 0
+    most_card_milli: int = 0
+    card_milli_micros: int = 0
+
+    @classmethod
+    def begin(cls, trace: Trace) -> "_Replay":
+        fleet = Fleet.of(trace.nodes)
+        start = min(entry.job.submitted_at for entry in trace.jobs)
+        return cls(fleet, fleet.all_free(), Usage.none(fleet), start, now=start, last_placed_departure=start)
+
+    def at(self, now: int, changes: Sequence[_Change]) -> None:
+        """Everything that happens at one moment: departures, arrivals, and the round they call for."""
+        self.card_milli_micros += self.card_milli * (now - self.now)
+        self.now = now
+        freed = [place for change in changes if not change.arrives and (place := self._leave(change.job)) is not None]
+        queue = self._awakened(freed) if freed else []
+        queue += [change.job.job for change in changes if change.arrives]
+        if queue:
+            self._round(queue)
+        self.most_card_milli = max(self.most_card_milli, self.card_milli)
+
+    def _leave(self, entry: TraceJob) -> Place | None:
+        """The place a job gives back, if it had one."""
+        job = entry.job
+        self.left += 1
+        place = self.placed.pop(job.id, None)
+        if place is not None:
+            self.free.give(place.allocations)
+            self.usage.add(job.tenant, place, sign=-1)
+            self.card_milli -= place.card_milli()
+            self.completions.append(self.now - job.submitted_at)
+            self.last_placed_departure = self.now
+            return place
+        verdict = self.verdicts[job.id]
+        self._wake(job)
+        self.reasons[verdict.reasons[0].code] += 1
+        self.never += verdict.kind == "never"
+        self.waiting += verdict.kind == "wait"
+        return None
+
+    def _awakened(self, freed: Sequence[Place]) -> list[QueuedJob]:
+        """The sleepers for which the nodes just given back could make a difference."""
+        nodes = np.unique([part.node for place in freed for part in place.allocations])
+        return [
+            job
+            for shapes, sleepers in self.asleep.items()
+            if any(self._holds_member(shape, nodes) for shape in shapes)
+            for job in sleepers.values()
+        ]
+
+    def _holds_member(self, shape: Shape, nodes: Ints) -> bool:
+        return any(bool(node_fits(self.fleet, self.free, shape, kind, nodes).any()) for kind in self.fleet.kinds_for(shape))
+
+    def _round(self, queue: Sequence[QueuedJob]) -> None:
+        decisions = cycle(Snapshot(self.now, self.fleet, self.free, self.usage, queue))
+        self.decisions += len(decisions.grants) + len(decisions.verdicts)
+        jobs = {job.id: job for job in queue}
+        for grant in decisions.grants:
+            job = jobs[grant.job]
+            self._wake(job)
+            self.placed[job.id] = grant.place
+            self.free.take(grant.place.allocations)
+            self.usage.add(job.tenant, grant.place)
+            self.card_milli += grant.place.card_milli()
+            self.reasons[grant.reason.code] += 1
+            self.waits.append(self.now - job.submitted_at)
+        for id_, verdict in decisions.verdicts.items():
+            self.verdicts[id_] = verdict
+            if verdict.kind == "wait":
+                self.asleep.setdefault(jobs[id_].shapes, {})[id_] = jobs[id_]
+
+    def _wake(self, job: QueuedJob) -> None:
+        """Take a job off the sleepers, if it is one of them."""
+        self.verdicts.pop(job.id, None)
+        sleepers = self.asleep.get(job.shapes, {})
+        sleepers.pop(job.id, None)
+        if not sleepers:
+            self.asleep.pop(job.shapes, None)
+
+    def outcome(self, trace: Trace) -> Outcome:
+        """The counts, once every job has left. Raises RuntimeError where they do not add up: that is a bug of ours."""
+        placed = len(self.waits)
+        if not placed + self.waiting + self.never == self.reasons.total() == self.left == len(trace.jobs):
+            raise RuntimeError(f"replay lost a job: {placed} + {self.waiting} + {self.never} of {len(trace.jobs)}")
+        if not all(np.array_equal(getattr(self.free, name), getattr(self.fleet.empty, name)) for name in Free.__slots__):
+            raise RuntimeError("replay lost cards: all jobs have left and the network is not empty")
+        return Outcome(
+            jobs=len(trace.jobs),
+            placed=placed,
+            waiting=self.waiting,
+            never=self.never,
+            reasons=self.reasons,
+            decisions=self.decisions,
+            cards=sum(card.kind is not None for node in trace.nodes for card in node.cards),
+            most_card_milli=self.most_card_milli,
+            card_milli_micros=self.card_milli_micros,
+            span=self.now - self.start,
+            makespan=self.last_placed_departure - self.start,
+            waits=self.waits,
+            completions=self.completions,
+        )

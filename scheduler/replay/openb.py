@@ -1,0 +1,216 @@
+"""Alibaba's "openb" trace (cluster-trace-gpu-v2023; Weng et al., ATC 2023): a node list and a pod list as CSV files.
+
+Enter at `read_trace(nodes, pods)`. A file is read whole or not at all: the first broken row raises `TraceError`, which names
+the file, the row as an editor numbers it, the column and what is allowed there. Columns a replay has no use for are ignored.
+
+A pod whose deletion equals its creation (the published list has one) stays for no time: it takes part in the round of its
+moment and leaves right after it. The trace names no vendor and hides some models, so every card is of class `unknown`.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scheduler.domain.hardware import HardwareClass
+from scheduler.engine.fleet import Card, Kind, Node
+from scheduler.engine.order import QueuedJob
+from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
+from scheduler.replay.trace import SECOND, Trace, TraceError, TraceJob
+
+CLUSTER = "openb"
+MIB = 2**20
+
+MAX_CPU_MILLI = 10**9
+MAX_MEMORY_MIB = 10**9
+MAX_CARDS = 64
+MAX_SECONDS = 10**11
+
+_NODE_COLUMNS = ("sn", "cpu_milli", "memory_mib", "gpu", "model")
+_POD_COLUMNS = ("name", "cpu_milli", "memory_mib", "num_gpu", "gpu_milli")
+_TIME_COLUMNS = ("creation_time", "deletion_time")
+
+
+@dataclass(frozen=True, slots=True)
+class NodeRow:
+    """One line of a node list. `gpu` counts the cards, all of one `model`; a node without cards has no model."""
+
+    sn: str
+    cpu_milli: int
+    memory_mib: int
+    gpu: int
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class PodRow:
+    """One line of a pod list. Times are seconds from the start of the trace; an empty `gpu_spec` allows every model.
+
+    `gpu_milli` is asked of each of `num_gpu` cards; a part of a card (below 1000) is asked of one card only.
+    """
+
+    name: str
+    cpu_milli: int
+    memory_mib: int
+    num_gpu: int
+    gpu_milli: int
+    gpu_spec: frozenset[str]
+    creation_time: int
+    deletion_time: int
+
+
+def read_trace(nodes: Path, pods: Path) -> Trace:
+    """The trace of two files. Raises TraceError."""
+    return Trace(
+        nodes=tuple(_node(row) for row in read_nodes(nodes)),
+        jobs=tuple(_job(row) for row in read_pods(pods)),
+    )
+
+
+def read_nodes(path: Path) -> list[NodeRow]:
+    """Every node of a list. Raises TraceError."""
+    rows = []
+    for line in _lines(path, _NODE_COLUMNS, unique="sn"):
+        gpu = line.integer("gpu", most=MAX_CARDS)
+        rows.append(
+            NodeRow(
+                sn=line.text("sn"),
+                cpu_milli=line.integer("cpu_milli", most=MAX_CPU_MILLI),
+                memory_mib=line.integer("memory_mib", most=MAX_MEMORY_MIB),
+                gpu=gpu,
+                model=line.text("model") if gpu else "",
+            )
+        )
+    return rows
+
+
+def read_pods(path: Path) -> list[PodRow]:
+    """Every pod of a list with times. Raises TraceError, also for the lists that were published without them."""
+    rows = []
+    for line in _lines(path, (*_POD_COLUMNS, *_TIME_COLUMNS), unique="name"):
+        num_gpu = line.integer("num_gpu", most=MAX_CARDS)
+        creation_time = line.integer("creation_time", most=MAX_SECONDS)
+        rows.append(
+            PodRow(
+                name=line.text("name"),
+                cpu_milli=line.integer("cpu_milli", most=MAX_CPU_MILLI),
+                memory_mib=line.integer("memory_mib", most=MAX_MEMORY_MIB),
+                num_gpu=num_gpu,
+                gpu_milli=_gpu_milli(line, num_gpu),
+                gpu_spec=_gpu_spec(line),
+                creation_time=creation_time,
+                deletion_time=line.integer("deletion_time", least=creation_time, most=MAX_SECONDS, least_is=" (its creation_time)"),
+            )
+        )
+    return rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One row of a file, with what an error about it needs to say."""
+
+    path: Path
+    number: int
+    cells: Mapping[str, str]
+
+    def broken(self, column: str, allowed: str) -> TraceError:
+        found = self.cells[column]
+        return TraceError(f"{self.path}, row {self.number}, column {column}: {found!r} is not allowed; {allowed}")
+
+    def text(self, column: str) -> str:
+        if not self.cells[column]:
+            raise self.broken(column, "a name is needed")
+        return self.cells[column]
+
+    def integer(self, column: str, *, most: int, least: int = 0, least_is: str = "") -> int:
+        """The whole number of a cell; `least_is` says in words what the lower bound is."""
+        cell = self.cells[column]
+        if not (cell.isascii() and cell.isdigit() and len(cell) <= len(str(most)) and least <= int(cell) <= most):
+            raise self.broken(column, f"a whole number from {least}{least_is} to {most} is")
+        return int(cell)
+
+
+def _lines(path: Path, needed: Sequence[str], unique: str) -> Iterator[_Line]:
+    """The rows of a CSV file that has at least the columns `needed`, no cell too few or too many, and no name twice."""
+    first_seen: dict[str, int] = {}
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, [])
+            _check_header(path, header, needed)
+            for cells in reader:
+                if not cells:
+                    continue
+                if len(cells) != len(header):
+                    raise TraceError(f"{path}, row {reader.line_num}: {_miscount(header, cells)}")
+                line = _Line(path, reader.line_num, dict(zip(header, cells, strict=True)))
+                before = first_seen.setdefault(line.cells[unique], line.number)
+                if before != line.number:
+                    raise line.broken(unique, f"row {before} has the same name, and each must be unique")
+                yield line
+    except OSError as error:
+        raise TraceError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise TraceError(f"{path}: not a CSV file in UTF-8 (byte {error.start} of what was being read)") from error
+    except csv.Error as error:
+        raise TraceError(f"{path}, row {reader.line_num}: not CSV: {error}") from error
+    if not first_seen:
+        raise TraceError(f"{path}: has a header but no rows; at least one is needed")
+
+
+def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
+    missing = [column for column in needed if column not in header]
+    if missing:
+        why = "; a replay on virtual time needs to know when pods come and go" if set(missing) & set(_TIME_COLUMNS) else ""
+        raise TraceError(f"{path}, row 1: no column {', '.join(missing)}; needed are {', '.join(needed)}{why}")
+    twice = sorted({column for column in header if header.count(column) > 1})
+    if twice:
+        raise TraceError(f"{path}, row 1: column {', '.join(twice)} appears more than once")
+
+
+def _miscount(header: Sequence[str], cells: Sequence[str]) -> str:
+    if len(cells) < len(header):
+        return f"column {header[len(cells)]} is missing: {len(cells)} cells where the header has {len(header)}"
+    return f"{len(cells)} cells where the header has {len(header)}"
+
+
+def _gpu_milli(line: _Line, num_gpu: int) -> int:
+    if num_gpu == 0:
+        return line.integer("gpu_milli", most=0)
+    milli = line.integer("gpu_milli", least=1, most=WHOLE_CARD_MILLI)
+    if milli < WHOLE_CARD_MILLI and num_gpu > 1:
+        raise line.broken("gpu_milli", f"{WHOLE_CARD_MILLI} is, as num_gpu is {num_gpu}: only one card can be shared")
+    return milli
+
+
+def _gpu_spec(line: _Line) -> frozenset[str]:
+    cell = line.cells.get("gpu_spec", "")
+    models = frozenset(cell.split("|")) if cell else frozenset()
+    if "" in models:
+        raise line.broken("gpu_spec", "models joined by '|', such as 'T4|P100', are")
+    return models
+
+
+def _node(row: NodeRow) -> Node:
+    kind = Kind(vendor="undisclosed", model=row.model, hardware_class=HardwareClass.UNKNOWN, memory_bytes=0)
+    return Node(
+        cluster=CLUSTER,
+        name=row.sn,
+        cpu_milli=row.cpu_milli,
+        memory_bytes=row.memory_mib * MIB,
+        cards=tuple(Card(f"{row.sn}/{slot}", kind) for slot in range(row.gpu)),
+    )
+
+
+def _job(row: PodRow) -> TraceJob:
+    shape = Shape(
+        nodes=1,
+        min_nodes=1,
+        per_node=row.num_gpu,
+        card_milli=row.gpu_milli or WHOLE_CARD_MILLI,
+        models=row.gpu_spec,
+        cpu_milli=row.cpu_milli,
+        memory_bytes=row.memory_mib * MIB,
+    )
+    job = QueuedJob(id=row.name, tenant=CLUSTER, priority=0, submitted_at=row.creation_time * SECOND, shapes=(shape,))
+    return TraceJob(job, row.deletion_time * SECOND)

@@ -1,0 +1,142 @@
+"""A city and a cluster in memory, a clock that is turned by hand, and runs as a city desires them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from agents.city import CityRefusedError, CityUnavailableError
+from agents.cluster.launcher import LauncherUnavailableError
+from agents.cluster.reconcile import RunKey
+from scheduler.contract.inventory import NodeReport, ReportAccepted
+from scheduler.contract.job import Activity
+from scheduler.contract.sync import (
+    DesiredRun,
+    LogChunk,
+    LogPosition,
+    ObservedRun,
+    Placement,
+    RunState,
+    SyncRequest,
+    SyncResponse,
+)
+
+START = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+def desired(attempt: str = "att-1", token: int = 1, **changes: object) -> DesiredRun:
+    fields: dict[str, object] = {
+        "attempt": attempt,
+        "fencing_token": token,
+        "job": "job-1",
+        "name": "train",
+        "tenant": "tenant-1",
+        "number": 1,
+        "activity": Activity.FINETUNE,
+        "entrypoint": ["python", "train.py"],
+        "per_node": 0,
+        "placements": [Placement(node="node-1", devices=[], cpus=1)],
+        "max_runtime_seconds": 3600,
+    }
+    return DesiredRun.model_validate(fields | changes)
+
+
+@dataclass
+class MemoryLauncher:
+    """A cluster in memory: a launched run is running until someone says how it ended."""
+
+    runs: dict[RunKey, ObservedRun] = field(default_factory=dict)
+    logs: dict[RunKey, bytes] = field(default_factory=dict)
+    launched: list[RunKey] = field(default_factory=list)
+    stopped: list[RunKey] = field(default_factory=list)
+    forgotten: list[RunKey] = field(default_factory=list)
+    fails_with: Exception | None = None
+    silent: bool = False
+
+    def observe(self) -> list[ObservedRun]:
+        if self.silent:
+            raise LauncherUnavailableError("the cluster does not answer")
+        return list(self.runs.values())
+
+    def launch(self, run: DesiredRun) -> None:
+        if self.fails_with is not None:
+            raise self.fails_with
+        key = (run.attempt, run.fencing_token)
+        if key not in self.runs:
+            self.launched.append(key)
+            self.runs[key] = ObservedRun(attempt=key[0], fencing_token=key[1], state=RunState.RUNNING, started_at=START)
+
+    def stop(self, attempt: str, token: int) -> None:
+        self.stopped.append((attempt, token))
+        self.end((attempt, token), RunState.STOPPED)
+
+    def end(self, key: RunKey, state: RunState) -> None:
+        self.runs[key] = self.runs[key].model_copy(update={"state": state, "finished_at": START})
+
+    def forget(self, attempt: str, token: int) -> None:
+        self.forgotten.append((attempt, token))
+        del self.runs[attempt, token]
+
+    def read_log(self, attempt: str, token: int, offset: int, max_bytes: int) -> bytes:
+        return self.logs.get((attempt, token), b"")[offset : offset + max_bytes]
+
+    def close(self) -> None:
+        pass
+
+
+@dataclass
+class MemoryCity:
+    """A city in memory. `trouble` is raised instead of an answer; `lose_answers` does what was asked and then is silent."""
+
+    desired: list[DesiredRun] = field(default_factory=list)
+    requests: list[SyncRequest] = field(default_factory=list)
+    texts: dict[RunKey, bytes] = field(default_factory=dict)
+    reports: list[NodeReport] = field(default_factory=list)
+    trouble: Exception | None = None
+    lose_answers: bool = False
+    log_limit: int = 10**9
+    on_sync: Callable[[SyncRequest], None] = lambda request: None
+
+    def sync(self, cluster: str, request: SyncRequest) -> SyncResponse:
+        self._answer_or_fail()
+        self.requests.append(request)
+        self.on_sync(request)
+        self._lose()
+        return SyncResponse(desired=self.desired, next_sync_milliseconds=1000)
+
+    def append_log(self, cluster: str, chunk: LogChunk) -> LogPosition:
+        self._answer_or_fail()
+        key = (chunk.attempt, chunk.fencing_token)
+        have = self.texts.get(key, b"")
+        if chunk.offset <= len(have):
+            have += chunk.text.encode()[len(have) - chunk.offset :]
+        self.texts[key] = have[: self.log_limit]
+        self._lose()
+        return LogPosition(next_offset=len(self.texts[key]), full=len(self.texts[key]) >= self.log_limit)
+
+    def report(self, report: NodeReport) -> ReportAccepted:
+        self._answer_or_fail()
+        self.reports.append(report)
+        return ReportAccepted(next_report_seconds=10)
+
+    def _answer_or_fail(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+
+    def _lose(self) -> None:
+        if self.lose_answers:
+            raise CityUnavailableError("timed out")
+
+
+UNAVAILABLE = CityUnavailableError("the city does not answer")
+REFUSED = CityRefusedError(403, "forbidden", "this token is for another cluster")

@@ -1,0 +1,303 @@
+"""The loop against a city in memory: everything that may be lost or refused, and what must not change by it."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.city import City
+from agents.cluster.agent import Agent, CityPort, Reports, run
+from agents.cluster.launcher import Launcher, LauncherUnavailableError, LaunchRefusedError
+from agents.cluster.logs import LogUpload, decode_piece
+from agents.cluster.site import RecordedNodes, read_site
+from scheduler.contract.sync import MAX_LOG_CHUNK, RUN_FINAL, RunState, SyncRequest, SyncResponse
+from scheduler.domain.hardware import shipped_catalogue
+from tests.agents.cluster.doubles import REFUSED, UNAVAILABLE, Clock, MemoryCity, MemoryLauncher, desired
+
+KEY = ("att-1", 1)
+
+
+def agent(city: CityPort, launcher: Launcher) -> Agent:
+    return Agent(city, launcher, cluster="c1", name="test", clock=Clock(), rng=random.Random(1))
+
+
+def test_a_run_goes_from_grant_to_oblivion() -> None:
+    city, cluster = MemoryCity(desired=[desired()]), MemoryLauncher(logs={KEY: "训练完成\n".encode()})
+    loop = agent(city, cluster)
+    assert 0.8 <= loop.round() <= 1.0
+    assert cluster.launched == [KEY]
+    loop.round()
+    assert [run.state for run in city.requests[-1].observed] == [RunState.RUNNING]
+    cluster.end(KEY, RunState.SUCCEEDED)
+    loop.round()
+    assert not cluster.forgotten, "the city still desires it: its ending may not have arrived"
+    city.desired = []
+    loop.round()
+    assert cluster.forgotten == [KEY]
+    assert city.texts[KEY].decode() == "训练完成\n"
+    loop.round()
+    assert city.requests[-1].observed == []
+
+
+def test_lost_answers_change_nothing() -> None:
+    city, cluster = MemoryCity(desired=[desired()], lose_answers=True), MemoryLauncher(logs={KEY: b"x" * 10})
+    loop = agent(city, cluster)
+    for _ in range(3):
+        loop.round()
+    assert cluster.launched == []
+    city.lose_answers = False
+    loop.round()
+    city.lose_answers = True
+    for _ in range(3):
+        loop.round()
+    city.lose_answers = False
+    loop.round()
+    assert cluster.launched == [KEY]
+    assert not cluster.stopped
+    assert city.texts[KEY] == b"x" * 10
+
+
+@pytest.mark.parametrize("trouble", [UNAVAILABLE, REFUSED])
+def test_a_silent_or_unwilling_city_stops_no_run(trouble: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    city, cluster = MemoryCity(desired=[desired()]), MemoryLauncher()
+    loop = agent(city, cluster)
+    loop.round()
+    city.trouble, city.desired = trouble, []
+    with caplog.at_level(logging.WARNING):
+        waits = [loop.round() for _ in range(12)]
+    assert cluster.runs[KEY].state is RunState.RUNNING
+    assert len(caplog.records) == 1, "one line when trouble begins, not one for each try"
+    assert max(waits) > 5
+    assert max(waits) <= 30
+    city.trouble = None
+    loop.round()
+    assert cluster.stopped == [KEY]
+
+
+def test_while_the_cluster_is_silent_nothing_is_said_of_its_runs() -> None:
+    city, cluster = MemoryCity(desired=[desired()]), MemoryLauncher()
+    loop = agent(city, cluster)
+    loop.round()
+    told = len(city.requests)
+    cluster.silent = True
+    loop.round()
+    assert len(city.requests) == told, "an empty list would declare every run gone"
+
+
+def test_a_refused_launch_is_told_until_it_is_no_longer_desired() -> None:
+    city = MemoryCity(desired=[desired(), desired("att-2", 2)])
+    cluster = MemoryLauncher(fails_with=LaunchRefusedError("no such folder"))
+    loop = agent(city, cluster)
+    for _ in range(3):
+        loop.round()
+    told = {run.attempt: run for run in city.requests[-1].observed}
+    assert told.keys() == {"att-1", "att-2"}
+    assert told["att-1"].state is RunState.FAILED
+    assert told["att-1"].launch_failed
+    assert told["att-1"].detail == "no such folder"
+    city.desired = []
+    loop.round()
+    loop.round()
+    assert city.requests[-1].observed == []
+
+
+def test_an_unexpected_failure_tells_its_kind_and_no_secret(caplog: pytest.LogCaptureFixture) -> None:
+    city = MemoryCity(desired=[desired()])
+    cluster = MemoryLauncher(fails_with=RuntimeError("TOKEN=s3cret"))
+    loop = agent(city, cluster)
+    loop.round()
+    loop.round()
+    [run] = city.requests[-1].observed
+    assert run.launch_failed
+    assert run.detail is not None
+    assert "RuntimeError" in run.detail
+    assert "s3cret" not in run.detail + caplog.text
+
+
+def test_a_launch_the_cluster_cannot_take_now_is_tried_again() -> None:
+    city = MemoryCity(desired=[desired()])
+    cluster = MemoryLauncher(fails_with=LauncherUnavailableError("starting up"))
+    loop = agent(city, cluster)
+    loop.round()
+    cluster.fails_with = None
+    loop.round()
+    assert cluster.launched == [KEY]
+    assert not any(run.launch_failed for request in city.requests for run in request.observed)
+
+
+def test_a_restarted_agent_takes_up_where_the_last_one_was_killed() -> None:
+    city, cluster = MemoryCity(desired=[desired()]), MemoryLauncher(logs={KEY: b"a" * 100})
+    first = agent(city, cluster)
+    first.round()
+    first.round()
+    cluster.logs[KEY] += b"b" * 100
+    cluster.end(KEY, RunState.FAILED)
+    city.desired = []
+    second = agent(city, cluster)
+    second.round()
+    assert not cluster.forgotten
+    second.round()
+    assert cluster.forgotten == [KEY]
+    assert cluster.launched == [KEY]
+    assert city.texts[KEY] == b"a" * 100 + b"b" * 100
+
+
+@given(st.binary(max_size=300), st.integers(1, 40))
+def test_pieces_have_the_bytes_that_were_read(data: bytes, size: int) -> None:
+    offset, text = 0, ""
+    while offset < len(data):
+        last = offset + size >= len(data)
+        piece = decode_piece(data[offset : offset + size], last)
+        if not piece:  # a character longer than a piece: no real piece is that small
+            size += 4
+            continue
+        text += piece
+        offset += len(piece.encode())
+    assert offset == len(data)
+    try:
+        assert text == data.decode().replace("\0", " ")
+    except UnicodeDecodeError:
+        assert "?" in text
+
+
+def test_long_multibyte_logs_arrive_whole_in_bounded_rounds() -> None:
+    text = "x" + "算力网络🙂" * 60_000
+    city, cluster = MemoryCity(), MemoryLauncher(logs={KEY: text.encode()})
+    cluster.launch(desired())
+    cluster.end(KEY, RunState.SUCCEEDED)
+    upload = LogUpload(city, "c1", cluster)
+    rounds = 0
+    while not upload.is_complete(KEY):
+        before = len(city.texts.get(KEY, b""))
+        upload.push(cluster.observe())
+        assert len(city.texts[KEY]) - before <= 4 * MAX_LOG_CHUNK
+        rounds += 1
+    assert rounds > 2
+    assert city.texts[KEY].decode() == text
+
+
+def test_a_full_log_is_complete_and_an_unwanted_one_too() -> None:
+    cluster = MemoryLauncher(logs={KEY: b"x" * 1000})
+    cluster.launch(desired())
+    full = LogUpload(MemoryCity(log_limit=100), "c1", cluster)
+    full.push(cluster.observe())
+    assert full.is_complete(KEY)
+    unwanted = LogUpload(MemoryCity(trouble=REFUSED), "c1", cluster)
+    unwanted.push(cluster.observe())
+    assert unwanted.is_complete(KEY)
+
+
+def test_many_talkative_runs_all_get_their_turn() -> None:
+    cluster = MemoryLauncher()
+    for number in range(100):
+        cluster.launch(desired(f"att-{number}", number))
+        cluster.logs[f"att-{number}", number] = b"x" * (6 * MAX_LOG_CHUNK)
+    city = MemoryCity()
+    upload = LogUpload(city, "c1", cluster)
+    for _ in range(7):
+        upload.push(cluster.observe())
+    assert len(city.texts) == 100
+
+
+def test_reports_are_all_posted_at_once_and_then_spread() -> None:
+    city, clock = MemoryCity(), Clock()
+    site = read_site(Path("api/cli/demo/sites/sz-longgang-ascend.yaml"))
+    nodes = RecordedNodes(site, shipped_catalogue(), boot="boot-1", agent_version="1", clock=clock)
+    reports = Reports(city, nodes, random.Random(1))
+    reports.post_due(0.0)
+    assert len(city.reports) == 30
+    dues = []
+    now = 0.0
+    while now < 10.0:
+        now = reports.next_due()
+        dues.append(now)
+        reports.post_due(now)
+    assert len(set(dues)) > 25, "spread, not a wave"
+    assert all(7.0 <= due <= 10.0 for due in dues[:-1])
+    sent = [report.sequence for report in city.reports if report.hostname == "lg-ascend-01"]
+    assert sent == sorted(set(sent))
+    city.trouble = UNAVAILABLE
+    count = len(city.reports)
+    reports.post_due(now + 60)
+    assert reports.next_due() > now + 60
+    assert len(city.reports) == count
+
+
+def test_stop_is_prompt_and_leaves_runs_alone() -> None:
+    cluster, stop, synced = MemoryLauncher(), threading.Event(), threading.Event()
+    city = MemoryCity(desired=[desired()], on_sync=lambda _request: synced.set())
+    thread = threading.Thread(
+        target=lambda: run(
+            city,
+            cluster,
+            cluster="c1",
+            name="test",
+            stop=stop,
+            clock=Clock(),
+            monotonic=time.monotonic,
+            rng=random.Random(1),
+        )
+    )
+    thread.start()
+    assert synced.wait(5)
+    asked = time.monotonic()
+    stop.set()
+    thread.join(5)
+    assert time.monotonic() - asked < 0.5
+    assert cluster.runs[KEY].state is RunState.RUNNING
+
+
+def over_http(answer: Callable[[httpx.Request], httpx.Response]) -> City:
+    return City("http://city", "token", transport=httpx.MockTransport(answer))
+
+
+def test_the_same_loop_over_http() -> None:
+    cluster = MemoryLauncher(logs={KEY: "你好\n".encode()})
+    seen: list[str] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        seen.append(request.url.path)
+        if request.url.path == "/v1/clusters/c1/logs":
+            return httpx.Response(200, json={"next_offset": 7})
+        SyncRequest.model_validate_json(request.content)
+        return httpx.Response(200, content=SyncResponse(desired=[desired()], next_sync_milliseconds=500).model_dump_json())
+
+    with over_http(answer) as city:
+        loop = agent(city, cluster)
+        assert loop.round() <= 0.5
+        loop.round()
+    assert seen == ["/v1/clusters/c1/sync", "/v1/clusters/c1/sync", "/v1/clusters/c1/logs"]
+
+
+def test_a_wrong_token_is_said_once_and_clearly(caplog: pytest.LogCaptureFixture) -> None:
+    problem = {"code": "unauthorized", "detail": "no such token"}
+    with over_http(lambda _request: httpx.Response(401, json=problem)) as city:
+        loop = agent(city, MemoryLauncher())
+        assert loop.round() >= 15
+        loop.round()
+    [record] = caplog.records
+    assert "no such token" in record.message
+    assert "check its id and its token" in record.message
+
+
+def test_living_runs_come_first_when_there_are_more_than_one_message_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.cluster.agent.MAX_RUNS", 3)
+    cluster = MemoryLauncher()
+    wanted = [desired(f"att-{number}", number) for number in range(5)]
+    for one in wanted:
+        cluster.launch(one)
+    for number in range(3):
+        cluster.end((f"att-{number}", number), RunState.SUCCEEDED)
+    city = MemoryCity(desired=wanted)
+    agent(city, cluster).round()
+    told = city.requests[-1].observed
+    assert len(told) == 3
+    assert [run.state in RUN_FINAL for run in told] == [False, False, True]
+    assert cluster.launched == [(f"att-{number}", number) for number in range(5)]

@@ -1,0 +1,121 @@
+"""Random small networks and queues: small enough that a few of everything meet, random enough that nobody chose how."""
+
+from hypothesis import strategies as st
+
+from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.reasons import Reason
+from scheduler.engine.cycle import cycle
+from scheduler.engine.fleet import Card, Fleet, Kind, Node
+from scheduler.engine.order import QueuedJob
+from scheduler.engine.shape import GIB, Shape
+from scheduler.engine.snapshot import ActiveRun, Prices, Snapshot
+from tests.engine.builders import ASCEND, HOPPER, METAX, SECOND, quote, snapshot
+
+CLUSTERS = ("a", "b", "c")
+KINDS = (ASCEND, METAX, HOPPER)
+TERMS = ("full", "voucher")
+NOW = 1000 * SECOND
+
+
+def _seldom(draw: st.DrawFn) -> bool:
+    return draw(st.integers(0, 5)) == 5
+
+
+@st.composite
+def nodes(draw: st.DrawFn, number: int) -> Node:
+    """Mostly of one kind of card; sometimes with another, an unhealthy card, or silent."""
+    main = draw(st.sampled_from(KINDS))
+    kinds: list[Kind | None] = [main] * draw(st.sampled_from((0, 1, 2, 2, 4, 4)))
+    if kinds and _seldom(draw):
+        kinds[0] = draw(st.sampled_from((*KINDS, None)))
+    return Node(
+        cluster=draw(st.sampled_from(CLUSTERS)),
+        name=f"n{number}",
+        cpu_milli=draw(st.integers(3, 8)) * 1000,
+        memory_bytes=draw(st.integers(3, 8)) * GIB,
+        cards=tuple(Card(f"n{number}/{slot}", kind) for slot, kind in enumerate(kinds)),
+        rack=draw(st.sampled_from((None, "r1", "r2"))),
+        live=not _seldom(draw),
+    )
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> Fleet:
+    return Fleet.of([draw(nodes(number)) for number in range(draw(st.integers(1, 6)))])
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> Shape:
+    size = draw(st.sampled_from((1, 1, 1, 2, 3)))
+    per_node = draw(st.sampled_from((0, 1, 1, 2, 2, 4)))
+    wants_cards = per_node > 0
+    return Shape(
+        nodes=size,
+        min_nodes=draw(st.integers(1, size)) if _seldom(draw) else size,
+        per_node=per_node,
+        card_milli=draw(st.sampled_from((250, 500, 1000))) if per_node == 1 else 1000,
+        hardware_class=draw(st.sampled_from((None, *HardwareClass))) if wants_cards and _seldom(draw) else None,
+        models=draw(st.sampled_from((frozenset(), frozenset(), frozenset({"910B3"}), frozenset({"H800", "MXC500"})))),
+        cpu_milli=draw(st.integers(0 if wants_cards else 1, 4)) * 1000,
+        memory_bytes=draw(st.integers(0, 3)) * GIB,
+        one_rack=_seldom(draw),
+    )
+
+
+@st.composite
+def jobs(draw: st.DrawFn, number: int) -> QueuedJob:
+    return QueuedJob(
+        id=f"j{number}",
+        tenant=draw(st.sampled_from(("startup", "university"))),
+        priority=draw(st.sampled_from((25, 50, 75))),
+        submitted_at=draw(st.integers(0, 3)) * SECOND,
+        shapes=tuple(draw(st.lists(shapes(), min_size=1, max_size=2))),
+        terms=draw(st.sampled_from(TERMS)),
+        clusters=draw(st.frozensets(st.sampled_from(CLUSTERS))) if _seldom(draw) else None,
+        hold=Reason("waiting_for_round") if _seldom(draw) and _seldom(draw) else None,
+    )
+
+
+@st.composite
+def queues(draw: st.DrawFn) -> list[QueuedJob]:
+    return [draw(jobs(number)) for number in range(draw(st.integers(1, 6)))]
+
+
+@st.composite
+def price_books(draw: st.DrawFn) -> Prices | None:
+    """Nothing priced, or most places priced, from free of charge to dear."""
+    if draw(st.booleans()):
+        return None
+    models = (*(kind.model for kind in KINDS), None)
+    return {
+        (terms, cluster, model): quote(draw(st.integers(0, 4)) * 25)
+        for terms in TERMS
+        for cluster in CLUSTERS
+        for model in models
+        if not _seldom(draw)
+    }
+
+
+@st.composite
+def active_runs(draw: st.DrawFn, fleet: Fleet) -> list[ActiveRun]:
+    """Runs that could really be there: what one round on the empty network would have granted."""
+    granted = cycle(snapshot(fleet, draw(queues()))).grants
+    return [
+        ActiveRun(
+            attempt=f"run-{grant.job}",
+            job=f"old-{grant.job}",
+            tenant="startup",
+            priority=draw(st.sampled_from((0, 25, 50))),
+            preemptible=not _seldom(draw),
+            place=grant.place,
+            safe_at=draw(st.one_of(st.none(), st.integers(0, 1000).map(lambda seconds: seconds * SECOND))),
+            releasing=_seldom(draw),
+        )
+        for grant in granted
+    ]
+
+
+@st.composite
+def snapshots(draw: st.DrawFn) -> Snapshot:
+    fleet = draw(fleets())
+    return snapshot(fleet, draw(queues()), draw(active_runs(fleet)), draw(price_books()), now=NOW)

@@ -1,0 +1,159 @@
+"""What must hold after every round, whatever the network, the queue and the runs are."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scheduler.engine.cycle import cycle
+from scheduler.engine.fleet import NO_KIND, Fleet, Free
+from scheduler.engine.snapshot import Decisions, Snapshot
+from tests.engine import oracle
+from tests.engine.strategies import snapshots
+
+many = settings(max_examples=80, deadline=None)
+
+
+def _after_grants(moment: Snapshot, decisions: Decisions) -> Free:
+    free = moment.free.copy()
+    for grant in decisions.grants:
+        free.take(grant.place.allocations)
+    return free
+
+
+def _after_releases(moment: Snapshot, decisions: Decisions) -> Free:
+    """What will be free once everybody asked to stop has stopped."""
+    free = _after_grants(moment, decisions)
+    stopped = {preemption.attempt for preemption in decisions.preemptions}
+    for run in moment.runs:
+        if run.releasing or run.attempt in stopped:
+            free.give(run.place.allocations)
+    return free
+
+
+@many
+@given(snapshots())
+def test_nothing_is_given_twice(moment: Snapshot) -> None:
+    free = _after_grants(moment, cycle(moment))
+    assert min(free.card_milli.min(initial=0), free.cpu_milli.min(), free.memory_bytes.min()) >= 0
+
+
+@many
+@given(snapshots())
+def test_the_snapshot_is_left_as_it_was(moment: Snapshot) -> None:
+    before, held = moment.free.copy(), moment.usage.copy()
+    cycle(moment)
+    assert all(np.array_equal(getattr(before, name), getattr(moment.free, name)) for name in Free.__slots__)
+    assert all(np.array_equal(held.held[tenant], moment.usage.held[tenant]) for tenant in held.held)
+    assert held.held.keys() == moment.usage.held.keys()
+
+
+@many
+@given(snapshots())
+def test_every_job_gets_a_grant_or_a_verdict(moment: Snapshot) -> None:
+    decisions = cycle(moment)
+    granted = [grant.job for grant in decisions.grants]
+    assert sorted([*granted, *decisions.verdicts]) == sorted(job.id for job in moment.queue)
+    assert all(verdict.reasons for verdict in decisions.verdicts.values())
+
+
+@many
+@given(snapshots())
+def test_a_grant_is_a_whole_gang_where_the_job_may_go(moment: Snapshot) -> None:
+    fleet, jobs = moment.fleet, {job.id: job for job in moment.queue}
+    for grant in cycle(moment).grants:
+        job, place = jobs[grant.job], grant.place
+        shape = job.shapes[grant.alternative]
+        rows = [part.node for part in place.allocations]
+        cluster = fleet.clusters[place.cluster]
+        assert shape.min_nodes <= len(set(rows)) == len(rows) <= shape.nodes
+        assert {fleet.nodes[row].cluster for row in rows} == {cluster}
+        assert all(fleet.nodes[row].live for row in rows)
+        assert job.hold is None
+        assert job.clusters is None or cluster in job.clusters
+        assert not shape.one_rack or len({fleet.nodes[row].rack for row in rows}) == 1
+        for part in place.allocations:
+            kinds = {fleet.nodes[part.node].cards[slot].kind for slot in part.slots}
+            assert len(set(part.slots)) == shape.per_node
+            assert part.card_milli == shape.card_milli
+            assert kinds == ({fleet.kinds[place.kind]} if shape.per_node else set())
+        assert place.kind == NO_KIND if shape.per_node == 0 else fleet.kinds[place.kind].suits(shape)
+        model = None if place.kind == NO_KIND else fleet.kinds[place.kind].model
+        assert moment.prices is None or (job.terms, cluster, model) in moment.prices
+
+
+@many
+@given(snapshots(), st.randoms(use_true_random=False))
+def test_the_order_of_what_is_given_does_not_matter(moment: Snapshot, shuffle: random.Random) -> None:
+    nodes, queue, runs = list(moment.fleet.nodes), list(moment.queue), list(moment.runs)
+    for each in (nodes, queue, runs):
+        shuffle.shuffle(each)
+    again = replace(moment, fleet=Fleet.of(nodes), queue=queue, runs=runs)
+    assert cycle(again) == cycle(moment)
+
+
+@many
+@given(snapshots())
+def test_only_preemptible_runs_of_lower_priority_are_stopped(moment: Snapshot) -> None:
+    jobs, runs = {job.id: job for job in moment.queue}, {run.attempt: run for run in moment.runs}
+    decisions = cycle(moment)
+    for preemption in decisions.preemptions:
+        victim = runs[preemption.attempt]
+        assert victim.preemptible and not victim.releasing
+        assert victim.priority < jobs[preemption.by].priority == preemption.priority
+        assert decisions.verdicts[preemption.by].reasons[0].code == "waiting_for_release"
+    attempts = [preemption.attempt for preemption in decisions.preemptions]
+    assert len(set(attempts)) == len(attempts)
+
+
+@many
+@given(snapshots())
+def test_a_kept_place_is_not_taken_by_a_job_behind(moment: Snapshot) -> None:
+    decisions = cycle(moment)
+    free = _after_releases(moment, decisions)
+    for job in moment.queue:
+        verdict = decisions.verdicts.get(job.id)
+        if verdict is not None and verdict.reasons[0].code == "waiting_for_release":
+            assert any(True for shape in job.shapes for _ in oracle.options(moment.fleet, free, job, shape))
+
+
+@many
+@given(snapshots())
+def test_never_means_that_the_empty_network_could_not_hold_it(moment: Snapshot) -> None:
+    decisions = cycle(moment)
+    for job in moment.queue:
+        verdict = decisions.verdicts.get(job.id)
+        if verdict is not None and job.hold is None:
+            fits_somewhere = any(
+                True for shape in job.shapes for _ in oracle.options(moment.fleet, moment.fleet.empty, job, shape, silent_too=True)
+            )
+            assert (verdict.kind == "never") != fits_somewhere
+
+
+@many
+@given(snapshots())
+def test_the_first_job_served_gets_the_cheapest_place_there_is(moment: Snapshot) -> None:
+    """One job alone, against every place there is; the first of its alternatives that has any wins."""
+    for job in moment.queue:
+        if moment.prices is None or job.hold is not None:
+            continue
+        found = [oracle.priced_options(moment.fleet, moment.free, job, shape, moment.prices) for shape in job.shapes]
+        grants = cycle(replace(moment, queue=[job])).grants
+        assert bool(grants) == any(found)
+        if grants:
+            place, offered = grants[0].place, found[grants[0].alternative]
+            assert not any(found[: grants[0].alternative])
+            assert offered[moment.fleet.clusters[place.cluster], place.kind] == min(offered.values())
+
+
+@many
+@given(snapshots())
+def test_every_reason_can_be_read_in_both_languages(moment: Snapshot) -> None:
+    decisions = cycle(moment)
+    reasons = [grant.reason for grant in decisions.grants]
+    reasons += [reason for verdict in decisions.verdicts.values() for reason in verdict.reasons]
+    for reason in reasons:
+        assert reason.text("en")
+        assert reason.text("zh")

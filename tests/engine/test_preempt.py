@@ -1,0 +1,108 @@
+"""Whose gang is stopped for a job of higher priority."""
+
+from hypothesis import given, settings
+
+from scheduler.engine.cycle import cycle
+from scheduler.engine.fleet import Allocation, Fleet
+from scheduler.engine.place import Place, place_in
+from scheduler.engine.preempt import cheapest_victims
+from scheduler.engine.shape import Shape
+from scheduler.engine.snapshot import ActiveRun, Snapshot
+from tests.engine.builders import HOPPER, SECOND, gang, job, node, place, quote, run, snapshot
+from tests.engine.strategies import snapshots
+
+FLEET = Fleet.of([node("n1"), node("n2")])
+NOW = 3600 * SECOND
+
+
+def _stopped(runs: list[ActiveRun], shape: Shape, priority: int = 75, fleet: Fleet = FLEET) -> set[str]:
+    moment = snapshot(fleet, [job("urgent", shape, priority=priority)], runs, now=NOW)
+    return {preemption.attempt for preemption in cycle(moment).preemptions}
+
+
+def test_the_run_that_loses_least_is_stopped() -> None:
+    fresh = run("fresh", place(FLEET, "n1"), safe_at=NOW - 10 * SECOND)
+    stale = run("stale", place(FLEET, "n2"), safe_at=NOW - 60 * SECOND)
+    assert _stopped([stale, fresh], gang()) == {"fresh"}
+    assert _stopped([stale, fresh], gang(2)) == {"fresh", "stale"}
+
+
+def test_nothing_is_stopped_where_the_job_fits_anyway() -> None:
+    assert _stopped([run("r", place(FLEET, "n1"))], gang()) == set()
+
+
+def test_equals_and_the_protected_are_left_alone() -> None:
+    equal = run("equal", place(FLEET, "n1"), priority=75)
+    protected = run("protected", place(FLEET, "n2"), preemptible=False)
+    assert _stopped([equal, protected], gang()) == set()
+
+
+def test_nobody_is_stopped_in_vain() -> None:
+    lower = run("lower", place(FLEET, "n1"))
+    higher = run("higher", place(FLEET, "n2"), priority=90)
+    assert _stopped([lower, higher], gang(2)) == set(), "stopping one does not help a gang of two nodes"
+
+
+def test_a_victim_that_turns_out_not_to_be_needed_goes_on() -> None:
+    cheap = run("cheap", place(FLEET, "n1", cards=2), safe_at=None)
+    whole = run("whole", place(FLEET, "n2"), safe_at=NOW - 60 * SECOND)
+    other = run("other", Place(0, 0, (Allocation(0, (2, 3, 4, 5, 6, 7), 1000, 0, 0),), 0.0), preemptible=False)
+    assert _stopped([cheap, whole, other], gang()) == {"whole"}, "n1 stays full whether or not `cheap` stops"
+
+
+def test_a_job_that_only_holds_the_cores_makes_room_too() -> None:
+    hog = run("hog", Place(0, -1, (Allocation(0, (), 0, 64_000, 0),), 0.0))
+    idle = Fleet.of([node("n1")])
+    assert _stopped([hog], gang(1, 8, cpu_milli=32_000), fleet=idle) == {"hog"}
+
+
+def test_runs_on_other_models_are_no_help() -> None:
+    fleet = Fleet.of([node("n1"), node("n2", kind=HOPPER)])
+    runs = [run("ascend", place(fleet, "n1"), safe_at=NOW), run("hopper", place(fleet, "n2"), safe_at=0)]
+    assert _stopped(runs, gang(models=frozenset({"H800"})), fleet=fleet) == {"hopper"}
+
+
+def test_a_place_without_a_price_is_not_made_room_in() -> None:
+    fleet = Fleet.of([node("n1"), node("n1", cluster="b")])
+    runs = [run("in-a", place(fleet, "n1"), safe_at=NOW), run("in-b", place(fleet, "n1", cluster="b"), safe_at=0)]
+    moment = snapshot(fleet, [], runs, {("", "b", "910B3"): quote(1)}, now=NOW)
+    room = cheapest_victims(moment, moment.free, job("urgent", priority=75), runs)
+    assert room is not None
+    assert [victim.attempt for victim in room.victims] == ["in-b"]
+    assert room.lost_card_seconds == 3600 * 8
+
+
+def test_what_a_stop_loses() -> None:
+    where = place(FLEET, "n1", cards=4)
+    assert run("not-started", where).lost_card_seconds(NOW) == 0
+    assert run("started", where, safe_at=NOW - 10 * SECOND).lost_card_seconds(NOW) == 40
+    assert run("from-the-future", where, safe_at=NOW + SECOND).lost_card_seconds(NOW) == 0
+
+
+@settings(max_examples=150, deadline=None)
+@given(snapshots())
+def test_never_more_than_needed(moment: Snapshot) -> None:
+    """The room holds the gang once every victim has stopped, and not if any one of them goes on."""
+    preemptible = [each for each in moment.runs if each.preemptible and not each.releasing]
+    for wanted in moment.queue:
+        if cycle(snapshot(moment.fleet, [wanted], moment.runs)).grants:
+            continue
+        room = cheapest_victims(moment, moment.free, wanted, preemptible)
+        if room is None:
+            continue
+        assert room.victims
+        assert all(victim.priority < wanted.priority for victim in room.victims)
+        assert _fits(moment, wanted.shapes, room.place, room.victims)
+        for victim in room.victims:
+            fewer = tuple(each for each in room.victims if each is not victim)
+            assert not all(_fits(moment, (shape,), room.place, fewer) for shape in wanted.shapes)
+
+
+def _fits(moment: Snapshot, shapes: tuple[Shape, ...], where: Place, stopped: tuple[ActiveRun, ...]) -> bool:
+    free = moment.free.copy()
+    for each in stopped:
+        free.give(each.place.allocations)
+    return any(
+        where.kind in moment.fleet.kinds_for(shape) and place_in(moment.fleet, free, shape, where.kind, where.cluster)
+        for shape in shapes
+    )

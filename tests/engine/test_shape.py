@@ -1,0 +1,59 @@
+"""What a job asks, read from its spec."""
+
+from scheduler.contract.job import JobSpec
+from scheduler.domain.hardware import HardwareClass
+from scheduler.engine.shape import GIB, shapes_of
+from tests.engine.builders import gang
+
+
+def _spec(hardware: object) -> JobSpec:
+    document = {"name": "sft", "entrypoint": ["true"], "max_runtime": "1h", "activity": "finetune", "hardware": hardware}
+    return JobSpec.model_validate(document)
+
+
+def test_every_wish_of_a_spec_is_in_the_shape() -> None:
+    (shape,) = shapes_of(
+        _spec(
+            {
+                "class": "domestic",
+                "vendors": ["huawei"],
+                "models": ["910B3"],
+                "nodes": 4,
+                "min_nodes": 2,
+                "per_node": 8,
+                "memory_gib": 64,
+                "cpus": 32,
+                "host_memory_gib": 256,
+                "topology": "rack",
+            }
+        )
+    )
+    assert shape == gang(
+        nodes=4,
+        min_nodes=2,
+        per_node=8,
+        hardware_class=HardwareClass.DOMESTIC,
+        vendors=frozenset({"huawei"}),
+        models=frozenset({"910B3"}),
+        card_memory_bytes=64 * GIB,
+        cpu_milli=32_000,
+        memory_bytes=256 * GIB,
+        one_rack=True,
+    )
+
+
+def test_alternatives_keep_their_order_of_preference() -> None:
+    first, second = shapes_of(_spec([{"nodes": 1, "per_node": 8}, {"nodes": 4, "per_node": 4}]))
+    assert (first.nodes, first.per_node, second.nodes, second.per_node) == (1, 8, 4, 4)
+
+
+def test_a_gang_is_rigid_unless_it_says_otherwise() -> None:
+    (shape,) = shapes_of(_spec({"nodes": 3}))
+    assert shape.min_nodes == 3
+
+
+def test_what_names_the_cards_in_a_few_words() -> None:
+    wish = gang(hardware_class=HardwareClass.DOMESTIC, models=frozenset({"MXC500", "910B3"}), card_memory_bytes=64 * GIB)
+    assert wish.what() == "domestic 910B3/MXC500 ≥64GiB"
+    assert gang(per_node=1, card_milli=500).what() == "any-model 500/1000"
+    assert gang(per_node=0, cpu_milli=16_000).what() == "16 CPU"
