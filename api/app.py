@@ -1,6 +1,7 @@
 """The HTTP API of a city, put together."""
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from api import problems
 from api.city import City
@@ -12,10 +13,29 @@ VERSION = "1"
 
 def create_app(city: City) -> FastAPI:
     """The application over a city's stores. It holds no state of its own: any number may run side by side."""
-    app = FastAPI(title="Suanwang", version=VERSION, description="City-level dispatcher for accelerators (算网).")
+    app = build_app()
     app.state.city = city
+    return app
+
+
+def build_app() -> FastAPI:
+    """The routes, limits and error handlers, which need no store: it serves once `state.city` is set.
+
+    It describes itself in `docs/openapi.json` and not over HTTP: nothing but the probes answers without a token.
+    """
+    app = FastAPI(
+        title="Suanwang",
+        version=VERSION,
+        description="City-level dispatcher for accelerators (算网).",
+        openapi_url=None,
+        generate_unique_id_function=_operation_id,
+    )
     app.add_middleware(BodyLimit)
     problems.install(app)
     for noun in (jobs, inventory, registry, clusters, costs, health):
         app.include_router(noun.router)
     return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name

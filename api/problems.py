@@ -19,6 +19,7 @@ from scheduler.contract.problem import FieldError, Problem
 log = logging.getLogger(__name__)
 
 MAX_FIELD_ERRORS = 50
+MAX_FIELD_CHARACTERS = 200
 
 CODES: Mapping[str, tuple[int, str, str, str]] = {
     "malformed_json": (400, "Malformed JSON", "the body is not JSON: {what}", "请求体不是合法的 JSON:{what}"),
@@ -39,6 +40,12 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
     "method_not_allowed": (405, "Method not allowed", "this path does not take {method}", "该路径不支持 {method}"),
     "already_exists": (409, "Already exists", "{noun} {id} exists with other content", "{noun} {id} 已存在且内容不同"),
     "body_too_large": (413, "Body too large", "at most {limit} bytes are allowed", "请求体最多允许 {limit} 字节"),
+    "unsupported_media_type": (
+        415,
+        "Not JSON by its type",
+        "send the body as JSON, with Content-Type: application/json",
+        "请以 JSON 发送请求体,并设置 Content-Type: application/json",
+    ),
     "invalid_request": (
         422,
         "Invalid request",
@@ -71,6 +78,30 @@ _MESSAGES_ZH = {
     "too_short": "至少 {min_length} 项",
     "enum": "须为 {expected} 之一",
     "literal_error": "须为 {expected} 之一",
+    "int_type": "须为整数",
+    "int_parsing": "须为整数",
+    "int_parsing_size": "须为整数,且不可过大",
+    "int_from_float": "须为整数",
+    "finite_number": "须为有限的数",
+    "bool_type": "须为 true 或 false",
+    "bool_parsing": "须为 true 或 false",
+    "string_type": "须为字符串",
+    "string_unicode": "须为合法的 Unicode 字符串",
+    "dict_type": "须为对象",
+    "model_type": "须为对象",
+    "model_attributes_type": "须为对象",
+    "list_type": "须为列表",
+    "tuple_type": "须为列表",
+    "timezone_aware": "时间须带时区",
+}
+
+_MISFITS = frozenset({"model_type", "tuple_type"})
+"""What the alternatives of a union say that were not meant at all, such as a list where one object was given."""
+
+_UNREADABLE = {
+    RecursionError: "it is nested too deeply",
+    UnicodeDecodeError: "it is not UTF-8",
+    ValueError: "a number in it is too long",
 }
 
 
@@ -104,12 +135,14 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     def _(_: Request, error: RequestValidationError) -> JSONResponse:
-        return _invalid(error.errors()).response()
+        return _invalid(error.errors(), error.body).response()
 
     @app.exception_handler(HTTPException)
     def _(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 405:
             return ProblemError("method_not_allowed", method=request.method).response()
+        if error.status_code == 400:  # the framework's answer to a body it could not read, for other reasons than its syntax
+            return ProblemError("malformed_json", what=_UNREADABLE.get(type(error.__cause__), "it cannot be read")).response()
         return ProblemError("no_such_path" if error.status_code == 404 else "internal_error").response()
 
     @app.exception_handler(OperationalError)
@@ -124,19 +157,43 @@ def install(app: FastAPI) -> None:
         return ProblemError("internal_error").response()
 
 
-def _invalid(found: Sequence[Mapping[str, Any]]) -> ProblemError:
+def _invalid(found: Sequence[Mapping[str, Any]], body: object) -> ProblemError:
     first = found[0]
     if first["type"] == "json_invalid":
-        return ProblemError("malformed_json", what=str(first.get("ctx", {}).get("error", "unreadable")))
-    errors = [_field_error(error) for error in found[:MAX_FIELD_ERRORS]]
-    return ProblemError("invalid_request", errors, count=len(found))
+        return ProblemError("malformed_json", what=f"{first['ctx']['error']} at character {first['loc'][1]}")
+    if isinstance(body, bytes):
+        return ProblemError("unsupported_media_type")
+    placed = [(_path(error, body), error) for error in found]
+    meant = [(path, error) for path, error in placed if error["type"] not in _MISFITS or not _hit_within(path, placed)]
+    errors = [_field_error(path, error) for path, error in meant[:MAX_FIELD_ERRORS]]
+    return ProblemError("invalid_request", errors, count=len(meant))
 
 
-def _field_error(error: Mapping[str, Any]) -> FieldError:
-    path = [str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")]
+def _path(error: Mapping[str, Any], body: object) -> tuple[str, ...]:
+    """Where an error is, as the caller wrote it: parts that only name an alternative of a union are left out."""
+    source, *parts = error["loc"]
+    if source != "body":
+        return tuple(map(str, parts))
+    path = []
+    for part in parts:
+        if (isinstance(body, dict) and part in body) or (isinstance(body, list) and isinstance(part, int) and part < len(body)):
+            body = body[part]
+            path.append(str(part))
+    if error["type"] == "missing" and parts:
+        path.append(str(parts[-1]))
+    return tuple(path)
+
+
+def _hit_within(path: tuple[str, ...], placed: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]) -> bool:
+    """Whether the alternative that was meant has an error of its own at or under `path`."""
+    return any(other[: len(path)] == path and error["type"] not in _MISFITS for other, error in placed)
+
+
+def _field_error(path: tuple[str, ...], error: Mapping[str, Any]) -> FieldError:
+    field = ".".join(path).encode(errors="replace").decode()  # a name may hold half a surrogate pair
     zh = _MESSAGES_ZH.get(error["type"])
     return FieldError(
-        field=".".join(path) or "body",
+        field=field[:MAX_FIELD_CHARACTERS] or "body",
         message=str(error["msg"]).removeprefix("Value error, "),
         message_zh=zh.format_map(error.get("ctx", {})) if zh else None,
     )

@@ -69,7 +69,7 @@ def cluster(
         if launcher is LauncherChoice.RECORDED:
             chosen, nodes = _recorded(cluster, site, data)
         else:
-            own = stack.enter_context(LocalRay(data / "ray", num_cpus=num_cpus or _cpus())) if local_ray else None
+            own = stack.enter_context(LocalRay(data / "ray", num_cpus=num_cpus or _cpus(), stop=stop)) if local_ray else None
             chosen = _ray(cluster, own, ray_address, ray_token_file, data, local_root or [])
         stack.callback(chosen.close)
         run(

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import IO, Self
 
@@ -25,7 +26,7 @@ from agents.cluster.files import FolderInUseError, hold, write_atomically
 READY_SECONDS = 90.0
 STOP_SECONDS = 15.0
 FREE_SECONDS = 10.0
-ATTEMPTS = 3
+ATTEMPTS = 2
 POLL_SECONDS = 0.1
 OBJECT_STORE_BYTES = 100 * 2**20
 
@@ -45,14 +46,15 @@ class LocalRayError(Exception):
 class LocalRay:
     """A running Ray head: `address` is its Jobs API, `token` opens it. A context manager; leaving it ends every process."""
 
-    def __init__(self, folder: Path, *, num_cpus: int) -> None:
-        """Starts it and returns when it takes jobs, after some 6 s on an idle machine. What was in `folder` before is removed.
+    def __init__(self, folder: Path, *, num_cpus: int, stop: Event) -> None:
+        """Starts it and returns when it takes jobs, after some 5 s on an idle machine. What was in `folder` before is removed.
 
-        Raises LocalRayError, and OSError when the folder cannot be written.
+        Once `stop` is set it is no longer waited for. Raises LocalRayError, and OSError when the folder cannot be written.
         """
         if importlib.util.find_spec("ray") is None:
             raise LocalRayError("Ray is not installed: install suanwang[embedded], or give --ray-address of a running Ray")
-        self._lock = _hold_when_free(folder)
+        self._stop = stop
+        self._lock = _hold_when_free(folder, stop)
         self._folder_handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self._keeper: subprocess.Popen[bytes] | None = None
         try:
@@ -93,11 +95,20 @@ class LocalRay:
                 return
             self._stop_keeper(self._keeper)
             if attempt == ATTEMPTS:
-                raise LocalRayError(f"Ray did not start: {_last_line(self._folder / 'ray.log')} (see {self._folder / 'ray.log'})")
+                raise LocalRayError(f"Ray did not start: {_complaint(self._folder / 'ray.log')} (see {self._folder / 'ray.log'})")
 
     def _spawn(self, num_cpus: int, port: int, client_port: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
         root = self._short_root()
-        ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+        ray = [
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--head",
+            "--block",
+            "--disable-usage-stats",
+            "--log-color=false",
+        ]
         ray += ["--node-ip-address=127.0.0.1", "--port=0", "--min-worker-port=0", "--max-worker-port=0"]
         ray += ["--dashboard-agent-listen-port=0", f"--ray-client-server-port={client_port}"]
         ray += ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"]
@@ -126,19 +137,24 @@ class LocalRay:
         return short
 
     def _wait_until_ready(self) -> bool:
-        """Whether the Jobs API answers; False as soon as Ray has ended. Raises LocalRayError at the deadline."""
+        """Whether Ray takes jobs, or need not any more; False once it has ended. Raises LocalRayError at the deadline.
+
+        The Jobs API answers a second before there is a node to run a job, and also when that node failed to start.
+        """
         deadline = time.monotonic() + READY_SECONDS
         headers = {"Authorization": f"Bearer {self.token}"}
         with httpx.Client(base_url=self.address, headers=headers, timeout=2.0, trust_env=False) as http:
             while self.is_running():
                 try:
-                    if http.get("/api/jobs/").status_code == httpx.codes.OK:
+                    nodes = http.get("/api/v0/nodes")
+                    if nodes.is_success and '"ALIVE"' in nodes.text:
                         return True
                 except httpx.TransportError:
                     pass
                 if time.monotonic() > deadline:
                     raise LocalRayError(f"Ray did not get ready in {READY_SECONDS:.0f} s (see {self._folder / 'ray.log'})")
-                time.sleep(POLL_SECONDS)
+                if self._stop.wait(POLL_SECONDS):
+                    return True
         return False
 
     def _stop_keeper(self, process: subprocess.Popen[bytes]) -> None:
@@ -175,16 +191,15 @@ def _environment(ours: Mapping[str, str], root: Path, token_file: Path) -> dict[
     }
 
 
-def _hold_when_free(folder: Path) -> int:
+def _hold_when_free(folder: Path, stop: Event) -> int:
     """The folder's lock; the keeper of an owner that was killed lets go of it when the last of its family is dead."""
     deadline = time.monotonic() + FREE_SECONDS
     while True:
         try:
             return hold(folder)
         except FolderInUseError as error:
-            if time.monotonic() > deadline:
+            if stop.wait(POLL_SECONDS) or time.monotonic() > deadline:
                 raise LocalRayError(str(error)) from error
-            time.sleep(POLL_SECONDS)
 
 
 def _free_ports(count: int) -> list[int]:
@@ -198,6 +213,7 @@ def _free_ports(count: int) -> list[int]:
             one.close()
 
 
-def _last_line(path: Path) -> str:
-    lines = path.read_text("utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else "it said nothing"
+def _complaint(path: Path) -> str:
+    """The last line that names an error, else the last one."""
+    lines = path.read_text("utf-8", errors="replace").strip().splitlines() or ["it said nothing"]
+    return next((line for line in reversed(lines) if "Error: " in line), lines[-1])

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from agents.cluster.launcher import LaunchRefusedError
 
 REMOTE_SCHEMES = ("https", "s3", "gs")
-MAX_PACKAGE_BYTES = 100 * 2**20
+MAX_PACKAGE_BYTES = 64 * 2**20
 MAX_PACKAGE_FILES = 10_000
 LEFT_OUT = frozenset({".git", ".venv", "__pycache__"})
 _EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -12,7 +12,7 @@ from scheduler.contract.cost import JobCosts
 from scheduler.contract.inventory import Inventory
 from scheduler.contract.job import AttemptList, EventPage, JobPage, JobView
 from scheduler.contract.problem import Problem
-from scheduler.contract.registry import ClusterView, TokenIssued, TokenRequest
+from scheduler.contract.registry import ClusterView, PriceView, TokenIssued, TokenRequest
 from scheduler.contract.sync import LogView
 
 TIMEOUT_SECONDS = 10.0
@@ -75,6 +75,9 @@ class Client:
 
     def clusters(self) -> list[ClusterView]:
         return TypeAdapter(list[ClusterView]).validate_json(self._request("GET", "/v1/clusters").content)
+
+    def prices(self) -> list[PriceView]:
+        return TypeAdapter(list[PriceView]).validate_json(self._request("GET", "/v1/prices").content)
 
     def register(self, noun: str, body: BaseModel | Mapping[str, Any]) -> None:
         """Register a provider, tenant, cluster, contract, price or programme (the plural noun of its path)."""

@@ -16,7 +16,7 @@ def live() -> dict[str, str]:
     return {"status": "live"}
 
 
-@router.get("/readyz")
+@router.get("/readyz", responses={503: {"description": "A store does not answer; the answer says which"}})
 def ready(city: TheCity, response: Response) -> dict[str, str]:
     """503 until both stores answer, naming each."""
     found = {"sql": "ready", "redis": "ready"}

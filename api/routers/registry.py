@@ -89,15 +89,16 @@ def list_contracts(city: TheCity, principal: TenantOrStaff) -> list[Contract]:
 
 @router.post("/prices", status_code=201, response_model=PriceView)
 def add_price(body: PriceEntry, city: TheCity, principal: Staff, keyed: Keyed) -> JSONResponse:
-    """Publish a price. It holds from `effective_from` on, which may not lie in the past: time already metered keeps its price."""
+    """Publish a price. It holds from `effective_from` on (or at once), never in the past: time already metered keeps its price."""
 
     def effect(session: Session) -> tuple[int, BaseModel]:
         _require(session, "cluster", ClusterRow, body.cluster)
         now = city.clock()
-        if body.effective_from < now:
+        effective_from = body.effective_from or now
+        if effective_from < now:
             error = FieldError(field="effective_from", message="may not lie in the past", message_zh="不得早于当前时间")
             raise ProblemError("invalid_request", [error], count=1)
-        view = PriceView(**body.model_dump(), version=city.make_id("price", now))
+        view = PriceView(**{**body.model_dump(), "effective_from": effective_from}, version=city.make_id("price", now))
         session.add(
             PriceRow(
                 version=view.version,
@@ -106,7 +107,7 @@ def add_price(body: PriceEntry, city: TheCity, principal: Staff, keyed: Keyed) -
                 model=body.model,
                 list_micros=parse_cny(body.list_price),
                 contracted_micros=parse_cny(body.contracted_price),
-                effective_from=body.effective_from,
+                effective_from=effective_from,
                 created_at=now,
             )
         )
@@ -129,7 +130,7 @@ def add_programme(body: ProgrammeDocument, city: TheCity, principal: Staff, keye
     policy = _policy(body.document)
 
     def effect(session: Session) -> tuple[int, BaseModel]:
-        stored = policy.model_dump(mode="json", by_alias=True, exclude_none=True)
+        stored = body.document  # as it came: a dumped policy is in micro-CNY and cannot be read back
         row = session.get(ProgrammeRow, (policy.programme, policy.version))
         if row is None:
             session.add(ProgrammeRow(programme=policy.programme, version=policy.version, body=stored, loaded_at=city.clock()))

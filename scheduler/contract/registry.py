@@ -104,7 +104,8 @@ class PricedItem(StrEnum):
 
 
 class PriceEntry(Wire):
-    """One price of one cluster: CNY per card-hour of a model, or per core-hour. A later `effective_from` supersedes it.
+    """One price of one cluster: CNY per card-hour of a model, or per core-hour. A later `effective_from` supersedes it; without
+    one it holds at once.
 
     `contracted` is what tenants pay and what a voucher looks at; `list` is what the provider publishes.
     """
@@ -114,7 +115,7 @@ class PriceEntry(Wire):
     model: Text | None = None
     list_price: Price
     contracted_price: Price
-    effective_from: Moment
+    effective_from: Moment | None = None
 
     @model_validator(mode="after")
     def _model_fits_item(self) -> Self:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from scheduler.domain.reasons import Reason
 from scheduler.engine.fleet import NO_KIND, Free
 from scheduler.engine.order import QueuedJob
-from scheduler.engine.place import fitting, gang_nodes, node_fits
+from scheduler.engine.place import capacity, fitting, gang_nodes
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Snapshot, Verdict
 
@@ -60,8 +60,7 @@ def _chances(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> li
     found = []
     for kind in fleet.kinds_for(shape):
         model = None if kind == NO_KIND else fleet.kinds[kind].model
-        nodes = fleet.nodes_with(kind)
-        total = gang_nodes(fleet, nodes[node_fits(fleet, fleet.empty, shape, kind, nodes)], shape)
+        total = capacity(fleet, shape, kind)
         now = gang_nodes(fleet, fitting(fleet, free, shape, kind), shape)
         found += [
             _Chance(

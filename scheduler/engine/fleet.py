@@ -89,6 +89,8 @@ class Fleet:
     index: dict[tuple[str, str], int]
     _kinds_of_shape: dict[Shape, tuple[int, ...]] = field(default_factory=dict)
     _nodes_with: dict[int, Ints] = field(default_factory=dict)
+    capacities: dict[tuple[Shape, int], Ints] = field(default_factory=dict)
+    """What `place.capacity` has found so far; it never changes, as the fleet does not."""
 
     @classmethod
     def of(cls, nodes: Sequence[Node]) -> Self:

@@ -61,6 +61,15 @@ def gang_nodes(fleet: Fleet, nodes: Ints, shape: Shape) -> Ints:
     return best
 
 
+def capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
+    """For each cluster: how many members of the gang it could hold together if nothing ran there, silent nodes included."""
+    if (shape, kind) not in fleet.capacities:
+        nodes = fleet.nodes_with(kind)
+        holders = nodes[node_fits(fleet, fleet.empty, shape, kind, nodes)]
+        fleet.capacities[shape, kind] = gang_nodes(fleet, holders, shape)
+    return fleet.capacities[shape, kind]
+
+
 def places(fleet: Fleet, free: Free, shape: Shape) -> Iterator[Place]:
     """One place for every cluster and kind of card where the whole gang fits on live nodes now."""
     for kind in fleet.kinds_for(shape):

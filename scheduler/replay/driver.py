@@ -16,7 +16,7 @@ from itertools import groupby
 import numpy as np
 
 from scheduler.engine.cycle import cycle
-from scheduler.engine.fleet import Fleet, Free, Ints
+from scheduler.engine.fleet import NO_KIND, Fleet, Free, Ints
 from scheduler.engine.order import QueuedJob, Usage
 from scheduler.engine.place import Place, node_fits
 from scheduler.engine.shape import Shape
@@ -145,15 +145,19 @@ class _Replay:
     def _awakened(self, freed: Sequence[Place]) -> list[QueuedJob]:
         """The sleepers for which the nodes just given back could make a difference."""
         nodes = np.unique([part.node for place in freed for part in place.allocations])
+        kinds = {NO_KIND, *self.fleet.card_kind[nodes].flat}
         return [
             job
             for shapes, sleepers in self.asleep.items()
-            if any(self._holds_member(shape, nodes) for shape in shapes)
+            if any(self._holds_member(shape, nodes, kinds) for shape in shapes)
             for job in sleepers.values()
         ]
 
-    def _holds_member(self, shape: Shape, nodes: Ints) -> bool:
-        return any(bool(node_fits(self.fleet, self.free, shape, kind, nodes).any()) for kind in self.fleet.kinds_for(shape))
+    def _holds_member(self, shape: Shape, nodes: Ints, kinds: set[int]) -> bool:
+        """Whether one of `nodes`, which have cards of `kinds`, has room for a member of the gang."""
+        return any(
+            node_fits(self.fleet, self.free, shape, kind, nodes).any() for kind in self.fleet.kinds_for(shape) if kind in kinds
+        )
 
     def _round(self, queue: Sequence[QueuedJob]) -> None:
         decisions = cycle(Snapshot(self.now, self.fleet, self.free, self.usage, queue))

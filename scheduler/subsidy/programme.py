@@ -211,12 +211,17 @@ def parse_policy(document: Mapping[str, Any]) -> PolicyVersion:
     return PolicyVersion.model_validate(document)
 
 
+def shipped_documents() -> list[dict[str, Any]]:
+    """The documents of the versions this release ships, as their authors wrote them."""
+    folder = files("scheduler.subsidy").joinpath("programmes")
+    found = [file for programme in folder.iterdir() if programme.is_dir() for file in programme.iterdir()]
+    return [load_document(file.read_bytes()) for file in found if file.name.endswith(".yaml")]
+
+
 @cache
 def shipped_policies() -> tuple[PolicyVersion, ...]:
     """The versions this release ships, by programme and version."""
-    folder = files("scheduler.subsidy").joinpath("programmes")
-    documents = [file for programme in folder.iterdir() if programme.is_dir() for file in programme.iterdir()]
-    versions = (parse_policy(load_document(file.read_bytes())) for file in documents if file.name.endswith(".yaml"))
+    versions = (parse_policy(document) for document in shipped_documents())
     return tuple(sorted(versions, key=lambda version: (version.programme, version.version)))
 
 

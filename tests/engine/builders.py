@@ -16,6 +16,8 @@ HOPPER = Kind("nvidia", "H800", HardwareClass.FOREIGN, 80 * GIB)
 
 SECOND = 1_000_000
 
+PriceBook = dict[tuple[str, str, str | None], Quote]
+
 
 def node(name: str, cluster: str = "a", kind: Kind | None = ASCEND, cards: int = 8, cpus: int = 64, **rest: Any) -> Node:
     """A node of healthy cards of one kind, or of cards that must not be scheduled where `kind` is None."""

@@ -4,7 +4,7 @@ from scheduler.domain.reasons import Reason
 from scheduler.engine.cycle import cycle, offers
 from scheduler.engine.fleet import Fleet
 from scheduler.engine.snapshot import Decisions
-from tests.engine.builders import ASCEND, HOPPER, gang, job, node, place, quote, run, snapshot
+from tests.engine.builders import ASCEND, HOPPER, PriceBook, gang, job, node, place, quote, run, snapshot
 
 TWO_MODELS = Fleet.of([node("n1"), node("n2", kind=HOPPER)])
 
@@ -35,7 +35,7 @@ def test_a_smaller_job_behind_one_that_waits_may_start() -> None:
 
 
 def test_the_cheapest_place_after_voucher_wins_and_says_so() -> None:
-    prices = {("full", "a", "910B3"): quote(80), ("full", "a", "H800"): quote(90)}
+    prices: PriceBook = {("full", "a", "910B3"): quote(80), ("full", "a", "H800"): quote(90)}
     prices |= {("voucher", "a", "910B3"): quote(80), ("voucher", "a", "H800"): quote(45)}
     for terms, model in (("full", "910B3"), ("voucher", "H800")):
         (grant,) = cycle(snapshot(TWO_MODELS, [job("j", terms=terms)], prices=prices)).grants
@@ -52,16 +52,16 @@ def test_the_only_place_is_called_so() -> None:
 
 
 def test_a_place_without_a_price_is_not_offered() -> None:
-    prices = {("", "a", "H800"): quote(10**6)}
+    prices: PriceBook = {("", "a", "H800"): quote(10**6)}
     (grant,) = cycle(snapshot(TWO_MODELS, [job("j")], prices=prices)).grants
     assert TWO_MODELS.kinds[grant.place.kind] == HOPPER
-    assert [offer.net_per_hour for offer in offers(snapshot(TWO_MODELS, [], prices=prices), TWO_MODELS.empty, job("j"), gang())] == [
-        8 * 10**6
-    ]
+    assert [
+        offer.net_per_hour for offer in offers(snapshot(TWO_MODELS, [], prices=prices), TWO_MODELS.empty, job("j"), gang())
+    ] == [8 * 10**6]
 
 
 def test_alternatives_are_tried_in_their_order_whatever_they_cost() -> None:
-    prices = {("", "a", "910B3"): quote(1), ("", "a", "H800"): quote(1000)}
+    prices: PriceBook = {("", "a", "910B3"): quote(1), ("", "a", "H800"): quote(1000)}
     preferred, other = gang(models=frozenset({"H800"})), gang(models=frozenset({"910B3"}))
     (grant,) = cycle(snapshot(TWO_MODELS, [job("j", preferred, other)], prices=prices)).grants
     assert (grant.alternative, TWO_MODELS.kinds[grant.place.kind]) == (0, HOPPER)
@@ -71,7 +71,7 @@ def test_alternatives_are_tried_in_their_order_whatever_they_cost() -> None:
 
 def test_an_elastic_gang_does_not_prefer_the_place_where_it_gets_less() -> None:
     fleet = Fleet.of([node("n1", cluster="small"), *(node(f"n{number}", cluster="wide") for number in range(4))])
-    prices = {("", "small", "910B3"): quote(100), ("", "wide", "910B3"): quote(100)}
+    prices: PriceBook = {("", "small", "910B3"): quote(100), ("", "wide", "910B3"): quote(100)}
     (grant,) = cycle(snapshot(fleet, [job("j", gang(4, min_nodes=1))], prices=prices)).grants
     assert (fleet.clusters[grant.place.cluster], grant.place.nodes) == ("wide", 4)
     prices["", "small", "910B3"] = quote(99)

@@ -6,6 +6,7 @@ from scheduler.engine.cycle import cycle
 from scheduler.engine.explain import could_ever_fit
 from scheduler.engine.fleet import Fleet
 from scheduler.engine.order import QueuedJob
+from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Prices, Verdict
 from tests.engine.builders import HOPPER, gang, job, node, place, quote, run, snapshot
 
@@ -45,9 +46,7 @@ def test_larger_than_any_rack_though_not_than_the_cluster() -> None:
 def test_waiting_for_cards_says_how_many_are_free_where() -> None:
     verdict = _verdict(job("j", gang(3)), busy=("a0", "a1"), prices={("", "a", "910B3"): quote(1)})
     assert verdict.kind == "wait"
-    assert verdict.reasons[0].text("en") == (
-        "needs 3 nodes × 8 × any-model; the best cluster, a, has 1 such nodes free now of 3"
-    )
+    assert verdict.reasons[0].text("en") == ("needs 3 nodes × 8 × any-model; the best cluster, a, has 1 such nodes free now of 3")
 
 
 def test_waiting_for_a_rack() -> None:
@@ -81,7 +80,7 @@ def test_jobs_that_ask_the_same_get_the_same_answer() -> None:
 
 
 @pytest.mark.parametrize(("shape", "fits"), [(gang(4), True), (gang(5), False), (gang(models=frozenset({"H800"})), True)])
-def test_could_ever_fit_looks_at_the_network_as_registered(shape: object, fits: bool) -> None:
+def test_could_ever_fit_looks_at_the_network_as_registered(shape: Shape, fits: bool) -> None:
     busy = [run(name, place(FLEET, name)) for name in ("a0", "a1")]
-    found = could_ever_fit(snapshot(FLEET, [], busy), job("j", shape))  # type: ignore[arg-type]
+    found = could_ever_fit(snapshot(FLEET, [], busy), job("j", shape))
     assert (found is None) == fits

@@ -99,7 +99,14 @@ class RayLauncher:
             raise LauncherUnavailableError("Ray answered a list of jobs this agent cannot read") from error
         self._jobs = {key: job for job in jobs if (key := self._key(job)) is not None}
         self._began = {key: began for key, began in self._began.items() if key in self._jobs}
-        return [self._observed(key, job) for key, job in self._jobs.items()]
+        runs = []
+        for key, job in self._jobs.items():
+            try:
+                runs.append(self._observed(key, job))
+            except ValidationError:
+                # Whoever may submit to this Ray may write any metadata; what we cannot have written is not ours.
+                continue
+        return runs
 
     def launch(self, run: DesiredRun) -> None:
         if len({placement.node for placement in run.placements}) != 1:
@@ -285,7 +292,11 @@ def _resources(run: DesiredRun) -> Mapping[str, Any]:
 def _failure(job: _Job) -> str:
     if job.driver_exit_code is not None:
         return f"the program exited with code {job.driver_exit_code}"
-    return (job.message or "Ray says no more than that it failed").strip()[:DETAIL_LENGTH]
+    lines = [line.strip() for line in (job.message or "").splitlines() if line.strip()]
+    if not lines:
+        return "Ray says no more than that it failed"
+    # Of a traceback, what failed and why: its first line and its last.
+    return (lines[0] if len(lines) == 1 else f"{lines[0][: DETAIL_LENGTH // 2]} … {lines[-1]}")[:DETAIL_LENGTH]
 
 
 def _last_line(text: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.cluster.files import write_atomically
+from agents.cluster.launcher import LauncherUnavailableError
 from agents.cluster.reconcile import RunKey
 from agents.cluster.site import SiteFile
 from scheduler.contract.base import Moment
@@ -116,7 +117,10 @@ class RecordedLauncher:
 
     def _keep(self, runs: dict[RunKey, _PlayedRun]) -> None:
         """First on disk, then in memory: what was told to the city survives a kill."""
-        write_atomically(self._file, _PlayedRuns(runs=list(runs.values())).model_dump_json().encode())
+        try:
+            write_atomically(self._file, _PlayedRuns(runs=list(runs.values())).model_dump_json().encode())
+        except OSError as error:
+            raise LauncherUnavailableError(f"{self._file}: {error.strerror}") from error
         self._runs = runs
 
     def _log(self, run: _PlayedRun) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from agents.city import CityRefusedError, CityUnavailableError
 from agents.cluster.launcher import LauncherUnavailableError
@@ -19,6 +20,23 @@ from scheduler.contract.sync import (
     SyncRequest,
     SyncResponse,
 )
+
+SITE: dict[str, Any] = {
+    "cluster": "site-1",
+    "description": {"zh": "测试站点", "en": "a site for tests"},
+    "nodes": [
+        {
+            "prefix": "n",
+            "count": 30,
+            "cpu_cores": 192,
+            "memory_gib": 1536,
+            "nodes_per_rack": 4,
+            "cards": {"vendor": "huawei", "model": "910B3", "count": 8, "memory_gib": 64},
+        }
+    ],
+    "runs": {"default_seconds": 6, "starting_seconds": 0.5, "by_name": {"fails": {"seconds": 2, "exit_code": 3}}},
+}
+"""A site file's document."""
 
 START = datetime(2026, 11, 21, 8, 0, tzinfo=UTC)
 

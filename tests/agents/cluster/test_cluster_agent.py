@@ -5,7 +5,6 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx
 import pytest
@@ -16,10 +15,10 @@ from agents.city import City
 from agents.cluster.agent import Agent, CityPort, Reports, run
 from agents.cluster.launcher import Launcher, LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.logs import LogUpload, decode_piece
-from agents.cluster.site import RecordedNodes, read_site
+from agents.cluster.site import RecordedNodes, SiteFile
 from scheduler.contract.sync import MAX_LOG_CHUNK, RUN_FINAL, RunState, SyncRequest, SyncResponse
 from scheduler.domain.hardware import shipped_catalogue
-from tests.agents.cluster.doubles import REFUSED, UNAVAILABLE, Clock, MemoryCity, MemoryLauncher, desired
+from tests.agents.cluster.doubles import REFUSED, SITE, UNAVAILABLE, Clock, MemoryCity, MemoryLauncher, desired
 
 KEY = ("att-1", 1)
 
@@ -208,8 +207,7 @@ def test_many_talkative_runs_all_get_their_turn() -> None:
 
 def test_reports_are_all_posted_at_once_and_then_spread() -> None:
     city, clock = MemoryCity(), Clock()
-    site = read_site(Path("api/cli/demo/sites/sz-longgang-ascend.yaml"))
-    nodes = RecordedNodes(site, shipped_catalogue(), boot="boot-1", agent_version="1", clock=clock)
+    nodes = RecordedNodes(SiteFile.model_validate(SITE), shipped_catalogue(), boot="boot-1", agent_version="1", clock=clock)
     reports = Reports(city, nodes, random.Random(1))
     reports.post_due(0.0)
     assert len(city.reports) == 30
@@ -221,7 +219,7 @@ def test_reports_are_all_posted_at_once_and_then_spread() -> None:
         reports.post_due(now)
     assert len(set(dues)) > 25, "spread, not a wave"
     assert all(7.0 <= due <= 10.0 for due in dues[:-1])
-    sent = [report.sequence for report in city.reports if report.hostname == "lg-ascend-01"]
+    sent = [report.sequence for report in city.reports if report.hostname == "n-01"]
     assert sent == sorted(set(sent))
     city.trouble = UNAVAILABLE
     count = len(city.reports)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from agents.cluster.command import cluster
 from agents.cluster.files import hold
-
-SITE = "api/cli/demo/sites/sz-nanshan-nvidia.yaml"
+from tests.agents.cluster.doubles import SITE
 
 app = typer.Typer()
 app.command()(cluster)
@@ -28,13 +28,15 @@ app.command()(cluster)
 def options(tmp_path: Path) -> dict[str, str]:
     token = tmp_path / "token"
     token.write_text("secret-token\n")
+    site = tmp_path / "site.yaml"
+    site.write_text(yaml.safe_dump(SITE))
     return {
         "--city": "http://127.0.0.1:9",
         "--token-file": str(token),
-        "--cluster": "sz-nanshan-nvidia",
+        "--cluster": "site-1",
         "--launcher": "recorded",
         "--data": str(tmp_path / "data"),
-        "--site": SITE,
+        "--site": str(site),
     }
 
 
@@ -48,7 +50,7 @@ def arguments(options: dict[str, str]) -> list[str]:
         ({"--token-file": "/nowhere/token"}, "/nowhere/token: No such file or directory"),
         ({"--data": "/proc/nothing"}, "/proc/nothing: No such file or directory"),
         ({"--site": "/nowhere/site.yaml"}, "/nowhere/site.yaml: No such file"),
-        ({"--cluster": "other"}, "cluster: it describes sz-nanshan-nvidia, not other"),
+        ({"--cluster": "other"}, "cluster: it describes site-1, not other"),
         ({"--cluster": "a b"}, "--cluster 'a b'"),
         ({"--city": "127.0.0.1:8000"}, "--city '127.0.0.1:8000': an address such as"),
         ({"--launcher": "ray"}, "needs either --ray-address URL or --local-ray"),
@@ -65,8 +67,8 @@ def test_what_an_operator_can_put_right_is_said_in_one_line(options: dict[str, s
 
 def test_a_bad_site_file_names_its_field(options: dict[str, str], tmp_path: Path) -> None:
     bad = tmp_path / "site.yaml"
-    bad.write_text(Path(SITE).read_text("utf-8").replace("count: 18", "count: -18"), "utf-8")
-    result = CliRunner().invoke(app, arguments(options | {"--site": str(bad)}))
+    bad.write_text(bad.read_text().replace("count: 30", "count: -30"))
+    result = CliRunner().invoke(app, arguments(options))
     assert result.exit_code == 2
     assert "site.yaml: nodes.0.count" in result.stderr
 

@@ -212,6 +212,9 @@ def test_other_peoples_jobs_are_not_ours(tmp_path: Path) -> None:
     ray.jobs["driver"] = {"submission_id": None, "status": "RUNNING", "entrypoint": "python"}
     other = {"suanwang_cluster": "c2", "suanwang_attempt": "att-9", "suanwang_fencing_token": "9"}
     ray.jobs["suanwang-att-9-9"] = {"submission_id": "suanwang-att-9-9", "status": "RUNNING", "metadata": other}
+    forged = {"suanwang_cluster": "c1", "suanwang_attempt": "a b", "suanwang_fencing_token": "9" * 30}
+    name = f"suanwang-a b-{'9' * 30}"
+    ray.jobs[name] = {"submission_id": name, "status": "RUNNING", "metadata": forged}
     assert [run.attempt for run in launcher(ray, tmp_path).observe()] == ["att-1"]
 
 

@@ -10,16 +10,14 @@ from agents.cluster.site import RecordedNodes, SiteFile, read_site
 from scheduler.contract.inventory import NodeReport
 from scheduler.contract.sync import RunState
 from scheduler.domain.hardware import HardwareClass, shipped_catalogue
-from tests.agents.cluster.doubles import START, Clock, desired
+from tests.agents.cluster.doubles import SITE, START, Clock, desired
 
 SITES = Path("api/cli/demo/sites")
 KEY = ("att-1", 1)
 
 
 def site() -> SiteFile:
-    document = yaml.safe_load((SITES / "sz-longgang-ascend.yaml").read_text("utf-8"))
-    document["runs"]["by_name"] = {"fails": {"seconds": 2, "exit_code": 3}}
-    return SiteFile.model_validate(document)
+    return SiteFile.model_validate(SITE)
 
 
 def test_a_run_starts_runs_and_ends_by_the_clock(tmp_path: Path) -> None:
@@ -117,25 +115,28 @@ def test_a_foreign_state_file_is_refused_by_name(tmp_path: Path) -> None:
         RecordedLauncher(site(), tmp_path, Clock())
 
 
-@pytest.mark.parametrize(
-    ("file", "models", "hardware_class"),
-    [
-        ("sz-longgang-ascend.yaml", {"910B3": 160, "MXC500": 80}, HardwareClass.DOMESTIC),
-        ("sz-nanshan-nvidia.yaml", {"H800": 144, "A100-SXM4-80GB": 96}, HardwareClass.FOREIGN),
-    ],
-)
-def test_the_demo_sites_are_what_they_are_said_to_be(file: str, models: dict[str, int], hardware_class: HardwareClass) -> None:
-    read = read_site(SITES / file)
-    nodes = RecordedNodes(read, shipped_catalogue(), boot="boot-1", agent_version="1", clock=Clock())
+def test_a_sites_nodes_and_cards_are_distinct_and_stay_the_same() -> None:
+    nodes = RecordedNodes(site(), shipped_catalogue(), boot="boot-1", agent_version="1", clock=Clock())
     reports = [nodes.report(hostname) for hostname in nodes.hostnames()]
+    uuids = [card.uuid for report in reports for card in report.accelerators]
     assert len({report.hostname for report in reports}) == 30
-    cards = [card for report in reports for card in report.accelerators]
-    assert {card.hardware_class for card in cards} == {hardware_class}
-    assert {model: sum(card.model == model for card in cards) for model in models} == models
-    assert len({card.uuid for card in cards}) == len(cards)
-    assert all(card.uuid.startswith(f"recorded-{read.cluster}-") for card in cards)
-    assert all(report.labels["rack"] for report in reports)
+    assert len(set(uuids)) == 240
+    assert uuids[0] == "recorded-site-1-n-01-0"
+    assert len({report.labels["rack"] for report in reports}) == 8
+    assert {report.sequence for report in reports} == {1}
+    assert nodes.report("n-01").sequence == 2
     assert NodeReport.model_validate_json(reports[0].model_dump_json()) == reports[0]
+
+
+@pytest.mark.parametrize("file", sorted(SITES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_demo_sites_are_made_of_cards_the_catalogue_knows(file: Path) -> None:
+    read = read_site(file)
+    assert read.cluster == file.stem
+    nodes = RecordedNodes(read, shipped_catalogue(), boot="boot-1", agent_version="1", clock=Clock())
+    cards = [card for hostname in nodes.hostnames() for card in nodes.report(hostname).accelerators]
+    assert len(cards) == 240
+    assert HardwareClass.UNKNOWN not in {card.hardware_class for card in cards}
+    assert {card.model for card in cards} <= shipped_catalogue().models()
 
 
 @pytest.mark.parametrize(
@@ -148,9 +149,8 @@ def test_the_demo_sites_are_what_they_are_said_to_be(file: str, models: dict[str
     ],
 )
 def test_a_bad_site_file_names_the_field(tmp_path: Path, change: dict[str, object], field: str) -> None:
-    document = yaml.safe_load((SITES / "sz-nanshan-nvidia.yaml").read_text("utf-8")) | change
     path = tmp_path / "site.yaml"
-    path.write_text(yaml.safe_dump(document, allow_unicode=True), "utf-8")
+    path.write_text(yaml.safe_dump(SITE | change))
     with pytest.raises(ValueError, match=field):
         read_site(path)
 

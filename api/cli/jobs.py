@@ -1,0 +1,197 @@
+"""An enterprise's commands: submit, look, cancel, logs, costs, inventory."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+import yaml
+from pydantic import BaseModel
+from rich.console import Console
+
+from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption, connect
+from api.cli.errors import UsageProblemError
+from api.cli.tables import card_hours, print_inventory, print_jobs
+from api.client import ApiProblemError, ApiUnreachableError, Client
+from scheduler.contract.job import JobView
+
+MAX_SPEC_BYTES = 1_048_576
+DEFAULT_TOKEN = "operator"  # noqa: S105 - the name of a token's file, not a token
+
+Output = Annotated[Literal["table", "json"], typer.Option("--output", "-o", help="For people, or exactly what the API answers.")]
+As = Annotated[str, typer.Option("--as", help="Which of the embedded city's tokens to use.")]
+JobId = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")]
+
+
+def submit(
+    spec_file: Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job, as YAML or JSON.")],
+    as_: As,
+    data: DataOption = None,
+    url: UrlOption = None,
+    token_file: TokenOption = None,
+    language: LanguageOption = "en",
+    key: Annotated[str | None, typer.Option("--idempotency-key", help="Makes submitting again safe.")] = None,
+    output: Output = "table",
+) -> None:
+    """Submit a job."""
+    spec = _read_spec(spec_file)
+    with _city(data, url, token_file, as_, language) as city:
+        _show_job(city.submit(spec, key), output)
+
+
+def jobs(
+    data: DataOption = None,
+    url: UrlOption = None,
+    token_file: TokenOption = None,
+    as_: As = DEFAULT_TOKEN,
+    language: LanguageOption = "en",
+    state: Annotated[str | None, typer.Option(help="Only jobs in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    output: Output = "table",
+) -> None:
+    """List jobs, newest first."""
+    with _city(data, url, token_file, as_, language) as city:
+        page = city.jobs(limit, state)
+    if output == "json":
+        _print_json(page)
+    else:
+        print_jobs(Console(), page.jobs)
+
+
+def job(
+    job_id: JobId,
+    data: DataOption = None,
+    url: UrlOption = None,
+    token_file: TokenOption = None,
+    as_: As = DEFAULT_TOKEN,
+    language: LanguageOption = "en",
+    output: Output = "table",
+) -> None:
+    """Show one job: where it is, why, and its history."""
+    with _city(data, url, token_file, as_, language) as city:
+        view = city.job(job_id)
+        events = city.events(job_id).events if output == "table" else []
+    _show_job(view, output)
+    for event in events:
+        attempt = f" (attempt {event.attempt})" if event.attempt else ""
+        typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S} {event.state}{attempt}: {event.reason.text}")
+
+
+def cancel(
+    job_id: JobId,
+    as_: As,
+    data: DataOption = None,
+    url: UrlOption = None,
+    token_file: TokenOption = None,
+    language: LanguageOption = "en",
+    output: Output = "table",
+) -> None:
+    """Cancel a job."""
+    with _city(data, url, token_file, as_, language) as city:
+        _show_job(city.cancel(job_id), output)
+
+
+def logs(
+    job_id: JobId,
+    data: DataOption = None,
+    url: UrlOption = None,
+    token_file: TokenOption = None,
+    as_: As = DEFAULT_TOKEN,
+    attempt: Annotated[int | None, typer.Option(min=1, help="Which attempt; by default the latest.")] = None,
+) -> None:
+    """Print a job's log."""
+    with _city(data, url, token_file, as_, "en") as city:
+        typer.echo(city.log(job_id, attempt).text, nl=False)
+
+
+def costs(
+    job_id: JobId,
+    data: DataOption = None,
+    url: UrlOption = None,
+    token_file: TokenOption = None,
+    as_: As = DEFAULT_TOKEN,
+    output: Output = "table",
+) -> None:
+    """Show every cost line of a job and its eligibility tags."""
+    with _city(data, url, token_file, as_, "en") as city:
+        found = city.costs(job_id)
+    if output == "json":
+        _print_json(found)
+        return
+    for record in found.records:
+        typer.echo(
+            f"#{record.sequence} attempt {record.attempt_number} {record.item} {record.model or ''} "
+            f"{card_hours(record.card_seconds)} card-hours at {record.contracted_price}/h = {record.contracted_amount}"
+        )
+        for tag in record.eligibility:
+            chosen = " (selected)" if tag.selected else ""
+            typer.echo(f"    {tag.programme}@{tag.version}: {tag.status}{chosen} {tag.capped} [{', '.join(tag.reason_codes)}]")
+    typer.echo(
+        f"cost {found.contracted_amount}, voucher estimate {found.voucher_estimate}, net {found.net_amount} CNY ({found.state})"
+    )
+
+
+def inventory(
+    data: DataOption = None,
+    url: UrlOption = None,
+    token_file: TokenOption = None,
+    as_: As = DEFAULT_TOKEN,
+    output: Output = "table",
+) -> None:
+    """Show every card of the network by cluster, class and model."""
+    with _city(data, url, token_file, as_, "en") as city:
+        found = city.inventory()
+    if output == "json":
+        _print_json(found)
+    else:
+        print_inventory(Console(), found)
+
+
+@contextmanager
+def _city(data: Path | None, url: str | None, token_file: Path | None, as_: str, language: str) -> Iterator[Client]:
+    """A client whose refusals become one readable message."""
+    with connect(data, url, token_file, as_, language) as city:
+        try:
+            yield city
+        except ApiProblemError as error:
+            raise UsageProblemError(_problem_text(error, language)) from error
+        except ApiUnreachableError as error:
+            raise UsageProblemError(f"{error}: is the city running? Start it with `suanwang up`") from error
+
+
+def _problem_text(error: ApiProblemError, language: str) -> str:
+    problem = error.problem
+    detail = problem.detail_zh if language == "zh" else problem.detail
+    fields = [f"  {e.field}: {(language == 'zh' and e.message_zh) or e.message}" for e in problem.errors]
+    return "\n".join([f"{detail} ({problem.code})", *fields])
+
+
+def _read_spec(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_SPEC_BYTES:
+            raise UsageProblemError(f"{path}: a job spec may have at most {MAX_SPEC_BYTES} bytes")
+        spec = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageProblemError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise UsageProblemError(f"{path}{line}: not YAML: {getattr(error, 'problem', None) or error}") from error
+    if not isinstance(spec, dict):
+        raise UsageProblemError(f"{path}: a job spec is a mapping of fields, such as name: my-job")
+    return spec
+
+
+def _show_job(view: JobView, output: str) -> None:
+    if output == "json":
+        _print_json(view)
+        return
+    typer.echo(f"{view.id} {view.spec.name}: {view.state}{f' in {view.cluster}' if view.cluster else ''}")
+    for reason in view.reasons:
+        typer.echo(f"  {reason.code}: {reason.text}")
+
+
+def _print_json(model: BaseModel) -> None:
+    typer.echo(json.dumps(model.model_dump(mode="json", by_alias=True), ensure_ascii=False, indent=2))

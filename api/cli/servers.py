@@ -1,0 +1,143 @@
+"""The parts of a city as processes of their own: `api`, `dispatcher`, and the two commands that prepare a database."""
+
+import logging
+import secrets
+import signal
+import socket
+import sys
+from datetime import timedelta
+from pathlib import Path
+from threading import Event, Thread
+from typing import Annotated
+
+import typer
+import uvicorn
+from redis import Redis, RedisError
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from api.app import create_app
+from api.city import City
+from api.cli.errors import UsageProblemError
+from api.routers.registry import store_token
+from scheduler.contract.registry import Role, TokenRequest
+from scheduler.service.dispatcher import Dispatcher, Pace, make_id, utc_now
+from scheduler.service.expiry import Patience
+from scheduler.store.database import CITY, Database
+from scheduler.store.live import Live
+from scheduler.store.migrate import migrate as migrate_database
+
+SECRET_BYTES = 32
+REDIS_TIMEOUT_SECONDS = 5
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+DatabaseUrl = Annotated[str, typer.Option("--database", envvar="SUANWANG_DATABASE_URL", show_envvar=True, help="SQLAlchemy URL.")]
+RedisUrl = Annotated[str, typer.Option("--redis", envvar="SUANWANG_REDIS_URL", show_envvar=True, help="Redis or Valkey URL.")]
+
+
+def api(
+    database: DatabaseUrl,
+    redis: RedisUrl,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8471,
+) -> None:
+    """Serve the API."""
+    check_port(host, port)
+    city = open_city(database, redis)
+    uvicorn.run(create_app(city), host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+
+
+def dispatcher(
+    database: DatabaseUrl,
+    redis: RedisUrl,
+    turn_seconds: Annotated[float, typer.Option(min=0.05, max=60, help="Between two scheduling rounds.")] = 0.5,
+    meter_seconds: Annotated[int, typer.Option(min=1, max=3600, help="The longest a run goes without a cost line.")] = 3600,
+    grant_seconds: Annotated[int, typer.Option(min=5, max=3600, help="For a live cluster to start a grant.")] = 120,
+    grace_seconds: Annotated[int, typer.Option(min=31, max=86_400, help="For a silent cluster to come back.")] = 600,
+) -> None:
+    """Schedule, meter and watch, while this process leads."""
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    city = open_city(database, redis)
+    pace = Pace(
+        turn=timedelta(seconds=turn_seconds),
+        meter=timedelta(seconds=meter_seconds),
+        patience=Patience(timedelta(seconds=grant_seconds), timedelta(seconds=grace_seconds)),
+    )
+    holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    Dispatcher(city.database, city.live, holder, pace, utc_now).run(stop_on_signals())
+
+
+def migrate(database: DatabaseUrl) -> None:
+    """Bring a database to this release's schema."""
+    migrate_database(open_database(database))
+
+
+def token(
+    database: DatabaseUrl,
+    role: Annotated[Role, typer.Option(help="What the token may do.")],
+    subject: Annotated[str | None, typer.Option(help="Its tenant or cluster, for the two bound roles.")] = None,
+    note: Annotated[str, typer.Option(help="What it is for.")] = "issued at the command line",
+) -> None:
+    """Issue a token directly in the database: how a new city gets its first. Prints the secret once."""
+    city = City(open_database(database), Live(Redis()), utc_now, make_id, make_secret)
+    try:
+        request = TokenRequest(role=role, subject=subject, note=note)
+    except ValueError as error:
+        raise UsageProblemError(
+            f"--subject: is required for tenant and agent tokens and not allowed for others ({role})"
+        ) from error
+    with city.database.write(CITY) as session:
+        typer.echo(store_token(session, request, city).token)
+
+
+def open_city(database: str, redis: str) -> City:
+    """A city's stores by URL. Raises UsageProblemError where one does not answer."""
+    client = Redis.from_url(redis, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS)
+    try:
+        client.ping()
+    except RedisError as error:
+        raise UsageProblemError(f"Redis does not answer ({type(error).__name__}): start it, or correct --redis") from error
+    return City(open_database(database), Live(client), utc_now, make_id, make_secret)
+
+
+def open_database(url: str) -> Database:
+    """Raises UsageProblemError for a URL that is none, or a database that cannot be opened."""
+    try:
+        database = Database(url)
+        with database.engine.connect():
+            return database
+    except (ArgumentError, OperationalError, ImportError) as error:
+        raise UsageProblemError(f"the database cannot be opened ({type(error).__name__}): correct --database") from error
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises UsageProblemError when something listens there already, before anything is started."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UsageProblemError(
+                f"{host}:{port} cannot be listened on ({error.strerror}): choose another with --port"
+            ) from error
+
+
+def make_secret() -> str:
+    return secrets.token_urlsafe(SECRET_BYTES)
+
+
+def read_secret(path: Path) -> str:
+    return path.read_text("utf-8").strip()
+
+
+def stop_on_signals() -> Event:
+    """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
+    stop = Event()
+
+    def on_signal(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        # set from another thread: this one may be inside `stop.wait`, holding the lock that `set` needs
+        Thread(target=stop.set, daemon=True).start()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, on_signal)
+    return stop

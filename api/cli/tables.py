@@ -1,0 +1,69 @@
+"""What people read: tables and colours on a terminal, plain text elsewhere."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from rich.console import Console
+from rich.table import Table
+
+from scheduler.contract.inventory import Inventory
+from scheduler.contract.job import JobView
+
+STATE_STYLES = {
+    "running": "green",
+    "succeeded": "green",
+    "queued": "yellow",
+    "held": "yellow",
+    "failed": "red",
+    "unreachable": "red",
+    "cancelled": "dim",
+}
+
+SECONDS_PER_HOUR = 3600
+
+
+def card_hours(card_seconds: int) -> str:
+    """Card-hours with four places; exact card-seconds stay in the records."""
+    return f"{Decimal(card_seconds) / SECONDS_PER_HOUR:.4f}"
+
+
+def print_jobs(console: Console, jobs: Sequence[JobView], title: str | None = None) -> None:
+    """Where each job is, what it has cost, and why it is where it is. Amounts are CNY, as posted so far."""
+    table = Table(title=title, title_justify="left", expand=False)
+    for heading, justify in (("job", "left"), ("state", "left"), ("where", "left"), ("class", "left")):
+        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for heading in ("card-hours", "cost", "voucher", "net"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for job in jobs:
+        costs = job.costs
+        placed = job.cluster and job.state not in ("queued", "held")
+        table.add_row(
+            job.spec.name,
+            f"[{STATE_STYLES.get(job.state, 'cyan')}]{job.state}[/]",
+            f"{job.cluster}{' (recorded)' if job.recorded else ''}" if placed else "–",
+            f"{job.hardware_class} {job.model}" if placed and job.model else "CPU" if placed else "–",
+            card_hours(costs.card_seconds),
+            costs.contracted_amount,
+            costs.voucher_estimate,
+            costs.net_amount,
+            job.reasons[0].code if job.reasons else "–",
+        )
+    console.print(table)
+
+
+def print_inventory(console: Console, inventory: Inventory) -> None:
+    """Cards by cluster and model, recorded sites labelled so, and totals by class."""
+    table = Table(title=f"inventory as of {inventory.as_of:%Y-%m-%d %H:%M:%S} UTC", title_justify="left")
+    for heading in ("cluster", "class", "vendor", "model"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("nodes", "cards", "healthy", "allocated", "free"):
+        table.add_column(heading, justify="right")
+    for row in inventory.rows:
+        label = f"{row.cluster}{' (recorded)' if row.recorded else ''}"
+        counts = (row.nodes, row.cards, row.healthy, row.allocated, row.free)
+        table.add_row(label, row.hardware_class, row.vendor, row.model, *map(str, counts))
+    for total in inventory.totals:
+        sums = (total.cards, total.healthy, total.allocated, total.free)
+        table.add_row("[bold]all[/]", f"[bold]{total.hardware_class}[/]", "", "", "", *(f"[bold]{each}[/]" for each in sums))
+    console.print(table)

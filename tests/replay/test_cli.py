@@ -1,0 +1,101 @@
+"""`suanwang replay`: its output, its errors and its exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from api.cli.replay import replay
+
+NODES = "sn,cpu_milli,memory_mib,gpu,model\nn0,8000,1024,2,T4\n"
+PODS = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,creation_time,deletion_time\np0,1000,1,2,1000,0,10\np1,1000,1,1,500,4,30\n"
+GENERATE = ["--generate", "nodes=20,jobs=50,seed=1"]
+
+KEYS = [
+    "jobs_total",
+    "jobs_placed",
+    "jobs_waiting",
+    "jobs_never",
+    "cards_total",
+    "cards_allocated",
+    "wall_seconds",
+    "virtual_seconds",
+    "decisions_per_second",
+    "peak_rss_bytes",
+    "utilisation",
+    "wait_seconds",
+    "completion_seconds",
+    "makespan_seconds",
+    "preemptions",
+    "lost_card_seconds",
+    "reasons",
+]
+
+app = typer.Typer()
+app.command("replay")(replay)
+runner = CliRunner()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    (tmp_path / "nodes.csv").write_text(NODES)
+    (tmp_path / "pods.csv").write_text(PODS)
+    return ["--nodes", str(tmp_path / "nodes.csv"), "--pods", str(tmp_path / "pods.csv")]
+
+
+def test_json_has_every_key_of_the_contract(files: list[str]) -> None:
+    result = runner.invoke(app, [*files, "--json"])
+    assert result.exit_code == 0
+    assert result.stderr == ""
+    found = json.loads(result.stdout)
+    assert list(found) == KEYS
+    assert list(found["wait_seconds"]) == list(found["completion_seconds"]) == ["mean", "p50", "p99", "max"]
+    assert (found["jobs_total"], found["jobs_placed"], found["cards_total"], found["cards_allocated"]) == (2, 2, 2, 2.0)
+    assert found["wait_seconds"] == {"mean": 3.0, "p50": 0.0, "p99": 6.0, "max": 6.0}
+    assert found["completion_seconds"] == {"mean": 18.0, "p50": 10.0, "p99": 26.0, "max": 26.0}
+    assert found["utilisation"] == (2 * 10 + 0.5 * 20) / (2 * 30)
+    assert found["reasons"] == {"placed_only_fit": 2}
+    assert found["wall_seconds"] > 0 and found["decisions_per_second"] > 0 and found["peak_rss_bytes"] > 2**20
+
+
+def test_a_generated_trace_comes_out_the_same_but_for_what_it_took() -> None:
+    one, other = (json.loads(runner.invoke(app, [*GENERATE, "--json"]).stdout) for _ in range(2))
+    for key in ("wall_seconds", "decisions_per_second", "peak_rss_bytes"):
+        del one[key], other[key]
+    assert one == other
+    assert one["jobs_total"] == 50
+
+
+def test_without_json_a_person_can_read_it() -> None:
+    result = runner.invoke(app, GENERATE)
+    assert result.exit_code == 0
+    assert "jobs placed" in result.stdout
+    assert "wait seconds: p99" in result.stdout
+    assert "reasons: placed_cheapest_net" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "give either --nodes FILE and --pods FILE, or --generate"),
+        (["--nodes", "x.csv"], "give either --nodes FILE and --pods FILE, or --generate"),
+        (["--nodes", "x.csv", "--pods", "y.csv", *GENERATE], "give either --nodes FILE and --pods FILE, or --generate"),
+        (["--nodes", "absent.csv", "--pods", "y.csv"], "absent.csv: cannot be read: No such file"),
+        (["--generate", "nodes=1"], "jobs, seed is missing"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_exit_code_2(arguments: list[str], message: str) -> None:
+    result = runner.invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_broken_row_is_named(files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "pods.csv").write_text(PODS + "p2,1000,1,1,500,4,3\n")
+    result = runner.invoke(app, [*files, "--json"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "pods.csv, row 4, column deletion_time: '3' is not allowed" in result.stderr
