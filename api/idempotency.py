@@ -46,8 +46,6 @@ def once(city: City, principal: Principal, attempt: Attempt, effect: Effect) -> 
     try:
         return _once(city, principal, attempt, effect)
     except IntegrityError:
-        if attempt.key is None:
-            raise
         return _once(city, principal, attempt, effect)  # a twin of this request committed between our look and our write
 
 

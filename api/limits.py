@@ -5,6 +5,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import ProblemError
 
 MAX_BODY_BYTES = 2_097_152
+MAX_DIGITS = 20  # of a declared size; Python itself refuses to read a number of more than 4300
+MAX_SEQUENCE = 2**53
+"""The most a numeric cursor may say: a larger one would not fit the database's integers."""
 
 
 class BodyLimit:
@@ -18,7 +21,7 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         declared = dict(scope["headers"]).get(b"content-length", b"0")
-        if not declared.isdigit() or int(declared) > MAX_BODY_BYTES:
+        if not declared.isdigit() or len(declared) > MAX_DIGITS or int(declared) > MAX_BODY_BYTES:
             await _refuse(scope, receive, send)
             return
         read = 0

@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from pydantic import ValidationError
 from redis import RedisError
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
@@ -140,7 +141,9 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     def _(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == 405:
-            return ProblemError("method_not_allowed", method=request.method).response()
+            refusal = ProblemError("method_not_allowed", method=request.method).response()
+            refusal.headers.update(error.headers or {})  # RFC 9110 wants the methods that are allowed
+            return refusal
         if error.status_code == 400:  # the framework's answer to a body it could not read, for other reasons than its syntax
             return ProblemError("malformed_json", what=_UNREADABLE.get(type(error.__cause__), "it cannot be read")).response()
         return ProblemError("no_such_path" if error.status_code == 404 else "internal_error").response()
@@ -157,6 +160,11 @@ def install(app: FastAPI) -> None:
         return ProblemError("internal_error").response()
 
 
+def invalid_part(error: ValidationError, field: str, value: object) -> ProblemError:
+    """What is wrong with one field of a body, checked by a handler on its own."""
+    return _invalid([{**fault, "loc": ("body", field, *fault["loc"])} for fault in error.errors()], {field: value})
+
+
 def _invalid(found: Sequence[Mapping[str, Any]], body: object) -> ProblemError:
     first = found[0]
     if first["type"] == "json_invalid":
@@ -164,7 +172,7 @@ def _invalid(found: Sequence[Mapping[str, Any]], body: object) -> ProblemError:
     if isinstance(body, bytes):
         return ProblemError("unsupported_media_type")
     placed = [(_path(error, body), error) for error in found]
-    meant = [(path, error) for path, error in placed if error["type"] not in _MISFITS or not _hit_within(path, placed)]
+    meant = [(path, error) for path, error in placed if not _is_echo(path, error["type"], placed)]
     errors = [_field_error(path, error) for path, error in meant[:MAX_FIELD_ERRORS]]
     return ProblemError("invalid_request", errors, count=len(meant))
 
@@ -184,16 +192,18 @@ def _path(error: Mapping[str, Any], body: object) -> tuple[str, ...]:
     return tuple(path)
 
 
-def _hit_within(path: tuple[str, ...], placed: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]) -> bool:
-    """Whether the alternative that was meant has an error of its own at or under `path`."""
-    return any(other[: len(path)] == path and error["type"] not in _MISFITS for other, error in placed)
+def _is_echo(path: tuple[str, ...], kind: str, placed: Sequence[tuple[tuple[str, ...], Mapping[str, Any]]]) -> bool:
+    """Whether an error only follows from another: a list is too short for its bad item, an alternative does not fit."""
+    return any(
+        other[: len(path)] == path and (len(other) > len(path) or (kind in _MISFITS and error["type"] not in _MISFITS))
+        for other, error in placed
+    )
 
 
 def _field_error(path: tuple[str, ...], error: Mapping[str, Any]) -> FieldError:
-    field = ".".join(path).encode(errors="replace").decode()  # a name may hold half a surrogate pair
     zh = _MESSAGES_ZH.get(error["type"])
     return FieldError(
-        field=field[:MAX_FIELD_CHARACTERS] or "body",
+        field=".".join(path)[:MAX_FIELD_CHARACTERS] or "body",
         message=str(error["msg"]).removeprefix("Value error, "),
         message_zh=zh.format_map(error.get("ctx", {})) if zh else None,
     )

@@ -9,5 +9,5 @@ Read the rooms in this order; imports only ever point back up the list:
 - `billing`    `billing.metering.meter(...)`: card-seconds become exact, hash-chained cost lines (pure)
 - `store`      the SQL system of record and the losable live inventory in Redis
 - `service`    `service.dispatcher.Dispatcher.run()`: the loop that joins all of the above
-- `replay`     `replay.openb.replay(...)`: recorded traces through the same engine on virtual time
+- `replay`     `replay.driver.replay(trace)`: recorded traces through the same engine on virtual time
 """

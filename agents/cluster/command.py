@@ -4,9 +4,7 @@ import logging
 import os
 import random
 import secrets
-import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +12,6 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, NoReturn
 from urllib.parse import urlsplit
 
@@ -29,6 +26,7 @@ from agents.cluster.launchers.ray import RayLauncher
 from agents.cluster.launchers.recorded import RecordedLauncher
 from agents.cluster.local_ray import LocalRay, LocalRayError
 from agents.cluster.site import RecordedNodes, read_site
+from agents.signals import stop_on_signals
 from scheduler.contract.base import Key
 from scheduler.domain.hardware import shipped_catalogue
 from scheduler.domain.ids import RANDOM_BYTES, new_id
@@ -58,9 +56,8 @@ def cluster(
     """Run in one cluster what the city grants it, and report the truth about it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    stop = threading.Event()
     with ExitStack() as stack, _said_plainly():
-        stack.enter_context(_stopping_on_signals(stop))
+        stop = stack.enter_context(stop_on_signals())
         _check_names(city, cluster)
         speaker = stack.enter_context(City(city, read_token(token_file)))
         stack.callback(os.close, hold(data))
@@ -128,21 +125,6 @@ def _cpus() -> int:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-@contextmanager
-def _stopping_on_signals(stop: threading.Event) -> Iterator[None]:
-    """SIGTERM and SIGINT set `stop`. From a thread of its own, since the interrupted one may just hold the event's lock."""
-
-    def ask(_signal: int, _frame: FrameType | None) -> None:
-        threading.Thread(target=stop.set).start()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

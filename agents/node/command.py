@@ -1,13 +1,11 @@
 """`suanwang agent node`: report this machine to a city until stopped, or look once and print what was seen."""
 
 import logging
-import signal
 import socket
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
-from threading import Event, Thread
 from typing import Annotated, NoReturn
 from uuid import uuid4
 
@@ -19,6 +17,7 @@ from agents.node import agent, probes
 from agents.node.collect import NodeIdentity, normalise_hostname
 from agents.node.table import print_report
 from agents.node.watch import Watch
+from agents.signals import stop_on_signals
 from scheduler.contract.inventory import NodeReport
 from scheduler.domain.hardware import shipped_catalogue
 
@@ -48,7 +47,8 @@ def node(
     _require_url(city)
     _require_token(token_file)
     _log_to_stderr()
-    agent.run(observe, lambda: City(city, read_token(token_file)), _stopped_by_signals(), Random())  # noqa: S311 -- jitter is no secret
+    with stop_on_signals() as stop:
+        agent.run(observe, lambda: City(city, read_token(token_file)), stop, Random())  # noqa: S311 -- jitter is no secret
 
 
 def _identity(hostname: str | None, labels: list[str]) -> NodeIdentity:
@@ -85,20 +85,6 @@ def _require_token(path: Path) -> None:
         _refuse(f"--token-file {str(path)!r}: {error.strerror}")
     except ValueError as error:
         _refuse(f"--token-file: {error}")
-
-
-def _stopped_by_signals() -> Event:
-    """An event that SIGTERM and SIGINT set. A second signal ends the process as if nothing had been installed."""
-    stop = Event()
-
-    def on_signal(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        # Set from another thread: this one may be inside `stop.wait`, holding the lock that `set` needs.
-        Thread(target=stop.set, daemon=True).start()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    return stop
 
 
 def _log_to_stderr() -> None:

@@ -7,6 +7,7 @@ the same code, started the same way, as in a city spread over a country; the dif
 import json
 import os
 import secrets
+import signal
 import socket
 import sys
 import time
@@ -73,6 +74,7 @@ def running(folder: Folder, settings: Settings, say: Say) -> Iterator[EmbeddedCi
     Raises UsageProblemError for what a user can mend: a folder in use, a busy port, a missing Ray or Valkey.
     """
     port = settings.port or _free_port()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a polite kill stops the children just as Ctrl-C does
     with held(folder):
         check_port(HOST, port)
         server = _valkey_server()
@@ -131,7 +133,8 @@ def _start_agents(city: EmbeddedCity, settings: Settings) -> None:
         if cluster.launcher is Launcher.RECORDED:
             extra: tuple[str, ...] = ("--site", str(settings.site_files / f"{cluster.id}.yaml"))
         else:
-            extra = ("--local-ray", "--local-root", str(settings.local_root))
+            cores = str(os.cpu_count() or 1)  # what the node agent reports of this machine
+            extra = ("--local-ray", "--num-cpus", cores, "--local-root", str(settings.local_root))
             city.children.start(f"node-{cluster.id}", _suanwang("agent", "node", *common))
         city.children.start(name, _suanwang("agent", "cluster", *common, *options, *extra))
 

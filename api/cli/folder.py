@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from api.cli.errors import UsageProblemError
-from scheduler.store.database import sqlite_url
 
 DEFAULT = Path(".suanwang")
 
@@ -26,7 +25,7 @@ class Folder:
 
     @property
     def database_url(self) -> str:
-        return sqlite_url(self.root)
+        return f"sqlite:///{self.database_file}"
 
     @property
     def database_file(self) -> Path:

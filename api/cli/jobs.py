@@ -9,11 +9,10 @@ from typing import Annotated, Any, Literal
 import typer
 import yaml
 from pydantic import BaseModel
-from rich.console import Console
 
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption, connect
 from api.cli.errors import UsageProblemError
-from api.cli.tables import card_hours, print_inventory, print_jobs
+from api.cli.tables import card_hours, console, print_inventory, print_jobs
 from api.client import ApiProblemError, ApiUnreachableError, Client
 from scheduler.contract.job import JobView
 
@@ -57,7 +56,7 @@ def jobs(
     if output == "json":
         _print_json(page)
     else:
-        print_jobs(Console(), page.jobs)
+        print_jobs(console(), page.jobs)
 
 
 def job(
@@ -146,7 +145,7 @@ def inventory(
     if output == "json":
         _print_json(found)
     else:
-        print_inventory(Console(), found)
+        print_inventory(console(), found)
 
 
 @contextmanager

@@ -2,12 +2,9 @@
 
 import logging
 import secrets
-import signal
 import socket
 import sys
 from datetime import timedelta
-from pathlib import Path
-from threading import Event, Thread
 from typing import Annotated
 
 import typer
@@ -15,6 +12,7 @@ import uvicorn
 from redis import Redis, RedisError
 from sqlalchemy.exc import ArgumentError, OperationalError
 
+from agents.signals import stop_on_signals
 from api.app import create_app
 from api.city import City
 from api.cli.errors import UsageProblemError
@@ -63,7 +61,8 @@ def dispatcher(
         patience=Patience(timedelta(seconds=grant_seconds), timedelta(seconds=grace_seconds)),
     )
     holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-    Dispatcher(city.database, city.live, holder, pace, utc_now).run(stop_on_signals())
+    with stop_on_signals() as stop:
+        Dispatcher(city.database, city.live, holder, pace, utc_now).run(stop)
 
 
 def migrate(database: DatabaseUrl) -> None:
@@ -123,21 +122,3 @@ def check_port(host: str, port: int) -> None:
 
 def make_secret() -> str:
     return secrets.token_urlsafe(SECRET_BYTES)
-
-
-def read_secret(path: Path) -> str:
-    return path.read_text("utf-8").strip()
-
-
-def stop_on_signals() -> Event:
-    """An event that SIGTERM and SIGINT set; a second signal ends the process at once."""
-    stop = Event()
-
-    def on_signal(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        # set from another thread: this one may be inside `stop.wait`, holding the lock that `set` needs
-        Thread(target=stop.set, daemon=True).start()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, on_signal)
-    return stop

@@ -1,5 +1,6 @@
 """What people read: tables and colours on a terminal, plain text elsewhere."""
 
+import sys
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -20,6 +21,13 @@ STATE_STYLES = {
 }
 
 SECONDS_PER_HOUR = 3600
+WIDTH_ELSEWHERE = 190
+"""Columns where there is no terminal to ask, such as a file."""
+
+
+def console() -> Console:
+    """Standard output, as wide as its terminal."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)
 
 
 def card_hours(card_seconds: int) -> str:
@@ -27,11 +35,11 @@ def card_hours(card_seconds: int) -> str:
     return f"{Decimal(card_seconds) / SECONDS_PER_HOUR:.4f}"
 
 
-def print_jobs(console: Console, jobs: Sequence[JobView], title: str | None = None) -> None:
+def print_jobs(to: Console, jobs: Sequence[JobView], title: str | None = None) -> None:
     """Where each job is, what it has cost, and why it is where it is. Amounts are CNY, as posted so far."""
-    table = Table(title=title, title_justify="left", expand=False)
-    for heading, justify in (("job", "left"), ("state", "left"), ("where", "left"), ("class", "left")):
-        table.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    table = Table(title=title, title_justify="left")
+    for heading in ("job", "state", "where", "class"):
+        table.add_column(heading, overflow="fold")
     for heading in ("card-hours", "cost", "voucher", "net"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold")
@@ -49,10 +57,10 @@ def print_jobs(console: Console, jobs: Sequence[JobView], title: str | None = No
             costs.net_amount,
             job.reasons[0].code if job.reasons else "–",
         )
-    console.print(table)
+    to.print(table)
 
 
-def print_inventory(console: Console, inventory: Inventory) -> None:
+def print_inventory(to: Console, inventory: Inventory) -> None:
     """Cards by cluster and model, recorded sites labelled so, and totals by class."""
     table = Table(title=f"inventory as of {inventory.as_of:%Y-%m-%d %H:%M:%S} UTC", title_justify="left")
     for heading in ("cluster", "class", "vendor", "model"):
@@ -66,4 +74,4 @@ def print_inventory(console: Console, inventory: Inventory) -> None:
     for total in inventory.totals:
         sums = (total.cards, total.healthy, total.allocated, total.free)
         table.add_row("[bold]all[/]", f"[bold]{total.hardware_class}[/]", "", "", "", *(f"[bold]{each}[/]" for each in sums))
-    console.print(table)
+    to.print(table)

@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
+from agents.signals import stop_on_signals
 from api.cli.embedded import Settings, running
 from api.cli.errors import UsageProblemError
 from api.cli.folder import DEFAULT, open_folder
-from api.cli.servers import LOG_FORMAT, stop_on_signals
+from api.cli.servers import LOG_FORMAT
 
 WATCH_SECONDS = 1.0
 
@@ -23,8 +24,10 @@ def up(
     """Start a whole city on this machine and keep it running. Ctrl-C stops all of it; the next start goes on where it was."""
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT)
     folder = open_folder(data)
-    with running(folder, Settings(port=port), lambda part: typer.echo(f"starting {part} …", err=True)) as city:
-        stop = stop_on_signals()
+    with (
+        running(folder, Settings(port=port), lambda part: typer.echo(f"starting {part} …", err=True)) as city,
+        stop_on_signals() as stop,
+    ):
         typer.echo(f"A city is up at {city.url}; its tokens are in {folder.part('tokens')}. Try, in another terminal:")
         typer.echo(f"  suanwang inventory --data {data}")
         typer.echo(f"  suanwang submit JOB.yaml --data {data} --as tenant-lingxi")

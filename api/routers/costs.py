@@ -8,6 +8,7 @@ from sqlalchemy import select
 
 from api.auth import LedgerOrFinance
 from api.city import TheCity
+from api.limits import MAX_SEQUENCE
 from scheduler.billing.journal import Head
 from scheduler.contract.cost import CostRecordPage
 from scheduler.service.meter import FEED
@@ -22,7 +23,7 @@ MAX_PAGE = 200
 def list_cost_records(
     city: TheCity,
     principal: LedgerOrFinance,
-    after: Annotated[int, Query(ge=0, description="the last sequence already read")] = 0,
+    after: Annotated[int, Query(ge=0, le=MAX_SEQUENCE, description="the last sequence already read")] = 0,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = MAX_PAGE,
 ) -> Response:
     """Records after a sequence, in order and without gaps, and the head of the chain to check them against."""

@@ -78,7 +78,7 @@ def list_nodes(
     city: TheCity,
     principal: Staff,
     limit: Annotated[int, Query(ge=1, le=MAX_PAGE)] = 50,
-    after: Annotated[str | None, Query(max_length=400)] = None,
+    after: Annotated[str | None, Query(max_length=400, pattern=r"^[A-Za-z0-9._:-]+/[A-Za-z0-9.-]+$")] = None,
 ) -> NodePage:
     """Nodes by cluster and name, with their last sensor readings. `after` is the `next` of the page before."""
     query = select(NodeRow).order_by(NodeRow.cluster_id, NodeRow.hostname).limit(limit)

@@ -12,6 +12,7 @@ from api.auth import TenantOnly, TenantOrOperator, TenantOrStaff
 from api.city import City, TheCity
 from api.idempotency import Keyed, once
 from api.language import Lang
+from api.limits import MAX_SEQUENCE
 from api.problems import ProblemError
 from api.views import attempt_view, cost_summaries, event_view, job_views, recorded_clusters
 from scheduler.contract.cost import CostRecord, JobCosts
@@ -33,7 +34,7 @@ MAX_PAGE = 200
 MAX_JOB_RECORDS = 10_000
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
-Cursor = Annotated[str | None, Query(max_length=128)]
+Cursor = Annotated[str | None, Query(pattern=r"^job-[0-9a-z]{26}$")]
 
 
 @router.post("", status_code=201, response_model=JobView)
@@ -104,7 +105,12 @@ def list_attempts(job_id: str, city: TheCity, principal: TenantOrStaff, language
 
 @router.get("/{job_id}/events")
 def list_events(
-    job_id: str, city: TheCity, principal: TenantOrStaff, language: Lang, limit: Limit = 50, after: Annotated[int, Query(ge=0)] = 0
+    job_id: str,
+    city: TheCity,
+    principal: TenantOrStaff,
+    language: Lang,
+    limit: Limit = 50,
+    after: Annotated[int, Query(ge=0, le=MAX_SEQUENCE)] = 0,
 ) -> EventPage:
     """What happened to the job, oldest first."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.id > after).order_by(JobEventRow.id).limit(limit)

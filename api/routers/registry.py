@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api.auth import Anyone, OperatorOnly, Principal, Staff, TenantOrStaff, sha256
 from api.city import City, TheCity
 from api.idempotency import Attempt, Keyed, once
-from api.problems import ProblemError
+from api.problems import ProblemError, invalid_part
 from scheduler.contract.problem import FieldError
 from scheduler.contract.registry import (
     Cluster,
@@ -227,10 +227,7 @@ def _policy(document: Mapping[str, Any]) -> PolicyVersion:
     try:
         return parse_policy(document)
     except ValidationError as error:
-        fields = [
-            FieldError(field=".".join(["document", *map(str, fault["loc"])]), message=fault["msg"]) for fault in error.errors()
-        ]
-        raise ProblemError("invalid_request", fields[:50], count=len(fields)) from error
+        raise invalid_part(error, "document", document) from error
 
 
 def _programme_view(policy: PolicyVersion) -> ProgrammeView:

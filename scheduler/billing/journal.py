@@ -49,16 +49,22 @@ def verify(head: Head, records: Iterable[Mapping[str, Any]]) -> tuple[Head, Brea
     for record in records:
         what = _fault(head, record)
         if what is not None:
-            return head, Break(int(record["sequence"]), str(record["id"]), what)
+            return head, _break(head, record, what)
         head = Head(record["sequence"], record["hash"])
     return head, None
 
 
+def _break(head: Head, record: Mapping[str, Any], what: str) -> Break:
+    """Where the chain breaks; a record may be so broken that it does not say its own place."""
+    sequence = record.get("sequence")
+    return Break(sequence if isinstance(sequence, int) else head.sequence + 1, str(record.get("id", "")), what)
+
+
 def _fault(head: Head, record: Mapping[str, Any]) -> str | None:
-    if record["sequence"] != head.sequence + 1:
-        return f"sequence {record['sequence']} does not follow {head.sequence}"
-    if record["previous_hash"] != head.hash:
+    if record.get("sequence") != head.sequence + 1:
+        return f"sequence {record.get('sequence')} does not follow {head.sequence}"
+    if record.get("previous_hash") != head.hash:
         return "previous_hash is not the hash of the record before"
-    if record["hash"] != hash_of(record):
+    if record.get("hash") != hash_of(record):
         return "hash does not match the record's content"
     return None

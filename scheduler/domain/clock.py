@@ -9,7 +9,7 @@ CHINA = ZoneInfo("Asia/Shanghai")
 
 MICROS_PER_SECOND = 1_000_000
 
-_DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?")
+_DURATION = re.compile(r"(?:(\d{1,4})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?", re.ASCII)
 
 
 def parse_duration_seconds(text: str) -> int:
@@ -43,4 +43,5 @@ def from_micros(micros: int) -> datetime:
 
 
 def rfc3339(moment: datetime) -> str:
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    """The text of an aware datetime, in UTC. Raises ValueError for a naive one."""
+    return from_micros(to_micros(moment)).isoformat(timespec="microseconds").replace("+00:00", "Z")

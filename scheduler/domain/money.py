@@ -12,7 +12,7 @@ MICROS_PER_CNY = 1_000_000
 SECONDS_PER_HOUR = 3600
 MAX_MICROS = 10**15  # a billion CNY: the most one amount may be, and well inside a 64-bit column
 
-_AMOUNT = re.compile(r"-?(0|[1-9]\d{0,9})(\.\d{1,6})?")
+_AMOUNT = re.compile(r"-?(0|[1-9]\d{0,9})(\.\d{1,6})?", re.ASCII)
 
 
 def parse_cny(text: str) -> int:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import BigInteger, Dialect, Engine, create_engine, event
@@ -53,11 +52,12 @@ class Database:
         self.url = url
         self.engine = _engine(url)
         self.writer = self.engine.execution_options(**{_WRITES: True})
+        self._reader = self.engine if _is_sqlite(url) else self.engine.execution_options(isolation_level="REPEATABLE READ")
 
     @contextmanager
     def read(self, scope: Scope) -> Iterator[Session]:
         """A consistent view that is rolled back at the end."""
-        with Session(self.engine, expire_on_commit=False, info={"scope": scope}) as session:
+        with Session(self._reader, expire_on_commit=False, info={"scope": scope}) as session:
             yield session
 
     @contextmanager
@@ -70,13 +70,12 @@ class Database:
         self.engine.dispose()
 
 
-def sqlite_url(folder: Path) -> str:
-    """The URL of the embedded system of record in a data folder."""
-    return f"sqlite:///{folder / 'city.db'}"
+def _is_sqlite(url: str) -> bool:
+    return make_url(url).get_backend_name() == "sqlite"
 
 
 def _engine(url: str) -> Engine:
-    if make_url(url).get_backend_name() != "sqlite":
+    if not _is_sqlite(url):
         return create_engine(url, pool_size=POOL_SIZE, pool_pre_ping=True)
     engine = create_engine(url, pool_size=POOL_SIZE)
     event.listen(engine, "connect", _prepare_sqlite)

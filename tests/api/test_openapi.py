@@ -13,11 +13,12 @@ from fastapi.routing import iter_route_contexts
 from api.openapi import document, text
 from api.problems import CODES
 
+WHOLE = document()
 KEPT = Path(__file__).parents[2] / "docs" / "openapi.json"
 
 
 def _operations() -> dict[str, dict[str, Any]]:
-    return {f"{method.upper()} {path}": op for path, ops in document()["paths"].items() for method, op in ops.items()}
+    return {f"{method.upper()} {path}": op for path, ops in WHOLE["paths"].items() for method, op in ops.items()}
 
 
 def test_the_document_in_the_repository_is_the_api() -> None:
@@ -28,7 +29,7 @@ def test_the_document_in_the_repository_is_the_api() -> None:
 def test_it_runs_as_a_command() -> None:
     printed = subprocess.run([sys.executable, "-m", "api.openapi"], capture_output=True, check=True, cwd=KEPT.parents[1]).stdout
     assert printed.decode() == text()
-    assert json.loads(printed) == document()
+    assert json.loads(printed) == WHOLE
 
 
 def test_every_route_is_in_it(app: FastAPI) -> None:
@@ -43,7 +44,7 @@ def test_operation_ids_are_short_and_unique() -> None:
 
 
 def test_every_error_is_a_problem_document() -> None:
-    responses = document()["components"]["responses"]
+    responses = WHOLE["components"]["responses"]
     assert set(responses) == {f"Problem{status}" for status, *_ in CODES.values()}
     for operation in _operations().values():
         for status, response in operation["responses"].items():
@@ -54,14 +55,13 @@ def test_every_error_is_a_problem_document() -> None:
 
 
 def test_every_code_is_described() -> None:
-    described = " ".join(response["description"] for response in document()["components"]["responses"].values())
+    described = " ".join(response["description"] for response in WHOLE["components"]["responses"].values())
     assert [code for code in CODES if f"`{code}`" not in described] == []
 
 
 def test_every_reference_leads_somewhere() -> None:
-    whole = document()
     for reference in set(re.findall(r'"\$ref": "#/([^"]+)"', text())):
-        place: Any = whole
+        place: Any = WHOLE
         for part in reference.split("/"):
             place = place[part]
 

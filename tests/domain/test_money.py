@@ -31,7 +31,26 @@ def test_an_amount_is_written_with_six_places(micros: int) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["1e3", "NaN", "Infinity", "0.1234567", "+1", " 1", "1 ", "1\n", "1,000", "", ".5", "5.", "01", "--1", "0x10", "1_0", "１", "1٣"],
+    [
+        "1e3",
+        "NaN",
+        "Infinity",
+        "0.1234567",
+        "+1",
+        " 1",
+        "1 ",
+        "1\n",
+        "1,000",
+        "",
+        ".5",
+        "5.",
+        "01",
+        "--1",
+        "0x10",
+        "1_0",
+        "１",
+        "1٣",
+    ],
 )
 def test_anything_else_is_refused_with_what_is_allowed(text: str) -> None:
     with pytest.raises(ValueError, match="at most 6 places is allowed"):

@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 from sqlalchemy import create_engine, text
 
-from scheduler.store.database import Database, sqlite_url
+from scheduler.store.database import Database
 from scheduler.store.migrate import migrate
 
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)]
@@ -30,7 +30,7 @@ _numbers = count()
 def empty_database(kind: str, folder: Path) -> Iterator[Database]:
     """A database without a schema."""
     if kind == "sqlite":
-        database = Database(sqlite_url(folder))
+        database = Database(f"sqlite:///{folder / 'city.db'}")
         yield database
         database.close()
     else:
@@ -42,7 +42,7 @@ def fresh_database(kind: str, folder: Path) -> Iterator[Database]:
     """A migrated database with nothing in it."""
     if kind == "sqlite":
         shutil.copy(_migrated_file(), folder / "city.db")
-        database = Database(sqlite_url(folder))
+        database = Database(f"sqlite:///{folder / 'city.db'}")
         yield database
         database.close()
     else:
@@ -98,7 +98,7 @@ def _migrated_template() -> None:
 @cache
 def _migrated_file() -> Path:
     folder = _folder()
-    database = Database(sqlite_url(folder))
+    database = Database(f"sqlite:///{folder / 'city.db'}")
     migrate(database)
     database.close()
     return folder / "city.db"

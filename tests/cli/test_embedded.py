@@ -1,0 +1,133 @@
+"""The embedded city as a user runs it: real processes, hurt in the middle of their work."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from scheduler.billing.reconcile import Books
+from tests.cli.city import UpCity, gone, up, wait
+
+pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpCity]:
+    with up(tmp_path_factory.mktemp("city") / "data") as running:
+        yield running
+
+
+def gang(name: str, **hardware: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "entrypoint": ["python", "train.py"],
+        "hardware": {"class": "domestic", "models": ["910B3"], "nodes": 2, "per_node": 8, **hardware},
+        "max_runtime": "1h",
+        "activity": "finetune",
+    }
+
+
+def test_killing_the_dispatcher_loses_no_job_and_no_record(city: UpCity) -> None:
+    """More gangs than fit at once, and the dispatcher killed twice while they run."""
+    with city.client("tenant-qiantang") as tenant, city.client("ledger") as ledger:
+        before = sum(1 for _ in ledger.cost_records())
+        jobs = [tenant.submit(gang(f"survivor-{number}", nodes=5)).id for number in range(6)]
+        wait(lambda: any(tenant.job(job).state == "running" for job in jobs))
+        for _ in range(2):
+            victim = city.part("dispatcher")
+            victim.kill()
+            assert gone([victim])
+            jobs.append(tenant.submit(gang(f"meanwhile-{victim.pid}")).id)
+            wait(lambda: city.part("dispatcher").pid != 0)
+        wait(lambda: all(tenant.job(job).state == "succeeded" for job in jobs), 90)
+        wait(lambda: all(tenant.costs(job).state == "final" for job in jobs))
+
+        assert [tenant.job(job).attempts for job in jobs] == [1] * len(jobs)
+        books = Books()
+        records = list(ledger.cost_records())
+        assert all(books.take(record) for record in records)
+        assert all(books.identities().values())
+        charged = Counter(record["job"] for record in records[before:])
+        assert set(charged) == set(jobs)
+        for job in jobs:
+            attempt = tenant.attempts(job).attempts[0]
+            assert attempt.started_at and attempt.finished_at
+            seconds = int(attempt.finished_at.timestamp()) - int(attempt.started_at.timestamp())
+            assert books.jobs[job].card_seconds == seconds * attempt.cards
+
+
+def test_flushing_redis_loses_no_job_and_no_record(city: UpCity) -> None:
+    config = dict(line.split(" ", 1) for line in (city.folder.root / "valkey" / "valkey.conf").read_text().splitlines())
+    redis = Redis(host="127.0.0.1", port=int(config["port"]), password=config["requirepass"])
+    with city.client("tenant-qiantang") as tenant:
+        job = tenant.submit(gang("flushed")).id
+        wait(lambda: tenant.job(job).state == "running")
+        redis.flushall()
+        later = tenant.submit(gang("after-the-flush")).id
+        wait(lambda: tenant.job(job).state == "succeeded" and tenant.job(later).state == "succeeded")
+        assert tenant.job(job).attempts == tenant.job(later).attempts == 1
+    redis.close()
+
+
+def test_commands_print_what_the_api_answers(city: UpCity, tmp_path: Path) -> None:
+    spec = tmp_path / "job.yaml"
+    spec.write_text(
+        "name: from-the-command-line\nentrypoint: [python, train.py]\nmax_runtime: 1h\nactivity: finetune\n"
+        "hardware: {class: foreign, models: [A100-SXM4-80GB], nodes: 1, per_node: 8}\n"
+    )
+    submitted = city.json("submit", str(spec), "--as", "tenant-qiantang", "--output", "json")
+    assert submitted["state"] == "queued"
+    job = submitted["id"]
+    wait(lambda: city.json("job", job, "--output", "json")["state"] == "succeeded")
+    assert job in [each["id"] for each in city.json("jobs", "--output", "json")["jobs"]]
+    wait(lambda: city.json("costs", job, "--output", "json")["state"] == "final")
+    assert city.json("costs", job, "--output", "json")["records"][0]["model"] == "A100-SXM4-80GB"
+    assert {row["hardware_class"] for row in city.json("inventory", "--output", "json")["totals"]} >= {"domestic", "foreign"}
+    assert "recorded" in city.run("logs", job).stdout
+    assert "foreign A100-SXM4-80GB" in city.run("jobs").stdout
+    assert city.json("ledger", "verify", "--json")["ok"] is True
+    assert "records verified" in city.run("ledger", "follow", "--once").stdout
+
+
+def test_a_refused_job_is_one_readable_message(city: UpCity, tmp_path: Path) -> None:
+    spec = tmp_path / "job.yaml"
+    spec.write_text("name: wrong\nentrypoint: [x]\nmax_runtime: 1h\nactivity: finetune\nhardware: {nodes: 0}\ncolour: red\n")
+    result = city.run("submit", str(spec), "--as", "tenant-qiantang", "--lang", "zh")
+    assert result.returncode == 2
+    assert "hardware" in result.stderr
+    assert "colour: 不允许的未知字段" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_second_city_in_the_same_folder_or_port_is_refused(city: UpCity, tmp_path: Path) -> None:
+    result = city.run("up", "--port", "0")
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "already running" in result.stderr
+    port = city.folder.url().rsplit(":", 1)[1]
+    from tests.cli.city import suanwang
+
+    result = suanwang("up", "--data", str(tmp_path / "other"), "--port", port)
+    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
+    assert "choose another with --port" in result.stderr
+
+
+def test_ctrl_c_stops_every_process_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    with up(tmp_path / "data") as first:
+        with first.client("tenant-lingxi") as tenant:
+            waiting = tenant.submit({**gang("waits"), "hardware": {"nodes": 1, "per_node": 8, "memory_gib": 999}}).id
+        family = first.family()
+        assert len(family) > 10, "Ray's processes among them"
+        os.killpg(first.process.pid, signal.SIGINT)
+        assert first.process.wait(30) in (0, 130, 1)
+        assert gone(family)
+    with up(tmp_path / "data") as second:
+        with second.client("tenant-lingxi") as tenant:
+            assert tenant.job(waiting).state == "queued"
+        family = second.family()
+        second.process.kill()
+        assert gone(family, 30), "not even a killed city leaves a process behind"

@@ -1,0 +1,71 @@
+"""Who takes part: codes with check digits, dates in order, prices that make sense, tokens bound to whom they are for."""
+
+from datetime import date
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from scheduler.contract.registry import PriceEntry, Role, TokenRequest
+from tests.builders import USCCS, contract, provider, tenant
+
+PRICE = {
+    "cluster": "sz",
+    "item": "accelerator",
+    "model": "910B3",
+    "list_price": "12",
+    "contracted_price": "10",
+    "effective_from": "2026-01-01T00:00:00+08:00",
+}
+
+
+@pytest.mark.parametrize("uscc", USCCS)
+def test_a_valid_credit_code_is_taken(uscc: str) -> None:
+    assert tenant(uscc=uscc).uscc == uscc
+
+
+@pytest.mark.parametrize("uscc", ["91440300MA5EXAMP0D", "91440300MA5EXAMP0", "", "91440300MA5EXAMP0C0", "I1440300MA5EXAMP0C"])
+def test_a_credit_code_with_a_wrong_check_digit_is_refused(uscc: str) -> None:
+    with pytest.raises(ValidationError, match="unified social credit code"):
+        provider(uscc=uscc)
+
+
+def test_a_contract_may_last_one_day_but_not_end_before_it_starts() -> None:
+    assert contract(start=date(2026, 1, 1), end=date(2026, 1, 1))
+    with pytest.raises(ValidationError, match="end may not be before start"):
+        contract(start=date(2026, 1, 2), end=date(2026, 1, 1))
+
+
+@pytest.mark.parametrize("amount", ["-1", "1e6", "1.0000001", "2000000000"])
+def test_a_contract_amount_is_a_plain_amount_of_zero_or_more(amount: str) -> None:
+    with pytest.raises(ValidationError):
+        contract(amount=amount)
+
+
+def test_a_price_is_normalised_to_six_places() -> None:
+    assert PriceEntry.model_validate(PRICE).list_price == "12.000000"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"contracted_price": "12.000001"}, "may not be above list_price"),
+        ({"model": None}, "model is required for accelerator prices"),
+        ({"item": "cpu"}, "not allowed for cpu prices"),
+        ({"list_price": "-0.000001"}, "cannot be negative"),
+        ({"effective_from": "2026-01-01T00:00:00"}, "timezone"),
+        ({"list_price": 12.5}, "string"),
+        ({"currency": "USD"}, "Extra inputs"),
+    ],
+)
+def test_a_senseless_price_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        PriceEntry.model_validate({**PRICE, **changes})
+
+
+@pytest.mark.parametrize("role", list(Role))
+def test_a_token_has_a_subject_exactly_where_its_role_is_bound(role: Role) -> None:
+    bound = role in (Role.TENANT, Role.AGENT)
+    assert TokenRequest(role=role, subject="acme" if bound else None, note="a test")
+    with pytest.raises(ValidationError, match="subject is required"):
+        TokenRequest(role=role, subject=None if bound else "acme", note="a test")
