@@ -1,0 +1,159 @@
+"""Clusters: how they stand, and what their agents say and are told, through HTTP."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scheduler.contract.sync import MAX_LOG_BYTES, MAX_LOG_CHUNK
+from tests.api.world import START, World, card, observed, problem
+
+Append = Callable[..., Any]
+
+
+def _view(world: World, cluster: str = "sz-ascend") -> Any:
+    return next(view for view in world.get("/v1/clusters", "finance") if view["id"] == cluster)
+
+
+def test_a_cluster_is_never_heard_then_live_then_suspect(world: World) -> None:
+    assert (_view(world)["state"], _view(world)["heard_seconds_ago"]) == ("never_heard", None)
+    world.sync("sz-ascend")
+    world.clock.advance(30)
+    assert (_view(world)["state"], _view(world)["heard_seconds_ago"]) == ("live", 30)
+    world.clock.advance(1)
+    assert _view(world)["state"] == "suspect"
+    assert _view(world, "sz-nvidia")["state"] == "never_heard"
+
+
+def test_a_view_counts_nodes_cards_and_runs_and_labels_what_is_recorded(world: World) -> None:
+    world.report("sz-ascend", "node-2", [card(9)])
+    world.start_job()
+    view = _view(world)
+    assert (view["nodes"], view["cards"], view["running"], view["recorded"]) == (2, 9, 1, True)
+    assert (_view(world, "sz-nvidia")["running"], _view(world, "sz-nvidia")["recorded"]) == (0, False)
+
+
+def test_a_grant_is_desired_until_the_run_has_ended(world: World) -> None:
+    world.report("sz-ascend", "node-1", [card(n) for n in range(8)])
+    world.sync("sz-ascend")
+    job = world.submit(entrypoint=["python", "训练.py"], checkpoint={"path": "/ckpt", "every": "30m"})
+    assert world.sync("sz-ascend") == []
+    world.turn()
+    (run,) = world.sync("sz-ascend")
+    assert (run["job"], run["tenant"], run["entrypoint"]) == (job["id"], "a-corp", ["python", "训练.py"])
+    assert (run["checkpoint_path"], run["max_runtime_seconds"], run["per_node"]) == ("/ckpt", 7200, 8)
+    assert run["placements"][0]["devices"] == [f"910B3-{n}" for n in range(8)]
+    assert world.sync("sz-ascend") == [run]  # not seen there yet: still to be launched
+    assert world.sync("sz-ascend", observed(run, "running", started_at=START.isoformat())) == [run]
+    assert world.get(f"/v1/jobs/{job['id']}", "tenant-a")["state"] == "running"
+    ended = observed(run, "succeeded", exit_code=0, finished_at=world.clock.now.isoformat())
+    for _ in range(2):  # saying it again changes nothing
+        assert world.sync("sz-ascend", ended) == []
+    assert world.get(f"/v1/jobs/{job['id']}", "tenant-a")["state"] == "succeeded"
+    assert world.sync("sz-nvidia") == []
+
+
+def test_a_failure_says_its_exit_code(world: World) -> None:
+    job, run = world.start_job()
+    world.sync("sz-ascend", observed(run, "failed", exit_code=137))
+    failed = world.get(f"/v1/jobs/{job['id']}", "tenant-a")
+    assert (failed["state"], failed["reasons"][0]["text"]) == ("failed", "the program exited with code 137")
+
+
+def test_a_run_with_an_old_fencing_token_is_not_believed(world: World) -> None:
+    job, run = world.start_job()
+    world.sync("sz-ascend", observed({**run, "fencing_token": run["fencing_token"] + 1}, "succeeded", exit_code=0))
+    shown = world.get(f"/v1/jobs/{job['id']}", "tenant-a")
+    assert shown["state"] != "succeeded"
+
+
+def test_a_run_nobody_granted_is_ignored(world: World) -> None:
+    before = world.rows()
+    stranger = {"attempt": "att-none", "fencing_token": 1}
+    assert world.sync("sz-ascend", observed(stranger, "running", started_at=START.isoformat())) == []
+    assert world.rows() == before
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "agent"),
+        ({"agent": ""}, "agent"),
+        ({"agent": "a", "observed": [{"attempt": "x", "fencing_token": 2**60, "state": "running"}]}, "observed.0.fencing_token"),
+        ({"agent": "a", "observed": [{"attempt": "x", "fencing_token": 1, "state": "paused"}]}, "observed.0.state"),
+        (
+            {"agent": "a", "observed": [{"attempt": "x", "fencing_token": 1, "state": "failed", "exit_code": 999}]},
+            "observed.0.exit_code",
+        ),
+        ({"agent": "a", "observed": [{"attempt": "x"}] * 5001}, "observed"),
+    ],
+)
+def test_an_observation_that_is_not_as_allowed_is_refused(world: World, body: Any, field: str) -> None:
+    before = world.rows()
+    response = world.call("POST", "/v1/clusters/sz-ascend/sync", "agent-ascend", json=body)
+    problem(response, 422, "invalid_request", field)
+    assert world.rows() == before
+
+
+@pytest.fixture
+def job_and_append(world: World) -> tuple[str, Append]:
+    """A running job, and a way to append to its log."""
+    job, run = world.start_job()
+
+    def append(offset: int, text: str, **changes: Any) -> Any:
+        chunk = {"attempt": run["attempt"], "fencing_token": run["fencing_token"], "offset": offset, "text": text, **changes}
+        return world.call("POST", "/v1/clusters/sz-ascend/logs", "agent-ascend", json=chunk)
+
+    return f"/v1/jobs/{job['id']}/logs", append
+
+
+def test_a_log_grows_by_bytes_and_a_chunk_sent_twice_is_kept_once(world: World, job_and_append: tuple[str, Append]) -> None:
+    path, append = job_and_append
+    first, second = "损失 0.5\n", "🐼 done\n"
+    end = len(first.encode())
+    assert append(0, first).json() == {"next_offset": end, "full": False}
+    assert append(0, first).json() == {"next_offset": end, "full": False}
+    assert append(0, "something else\n").json()["next_offset"] == end
+    assert append(end, second).json()["next_offset"] == end + len(second.encode())
+    assert world.get(path, "tenant-a")["text"] == first + second
+
+
+@pytest.mark.parametrize("offset", [1, 5, 2**40])
+def test_a_chunk_that_leaves_a_gap_is_not_taken(world: World, job_and_append: tuple[str, Append], offset: int) -> None:
+    path, append = job_and_append
+    append(0, "abc")
+    assert append(3 + offset if offset < 2**40 else offset, "later").json() == {"next_offset": 3, "full": False}
+    assert append(2, "overlapping").json()["next_offset"] == 3
+    assert append(3, "").json()["next_offset"] == 3
+    assert world.get(path, "tenant-a")["text"] == "abc"
+
+
+def test_a_log_is_kept_up_to_its_limit(world: World, job_and_append: tuple[str, Append]) -> None:
+    path, append = job_and_append
+    chunk = "x" * (MAX_LOG_CHUNK - 1) + "\n"
+    for number in range(MAX_LOG_BYTES // MAX_LOG_CHUNK):
+        position = append(number * MAX_LOG_CHUNK, chunk).json()
+    assert position == {"next_offset": MAX_LOG_BYTES, "full": True}
+    assert append(MAX_LOG_BYTES, "one more").json() == position
+    log = world.get(path, "tenant-a")
+    assert (len(log["text"]), log["truncated"]) == (MAX_LOG_BYTES, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"text": "x" * (MAX_LOG_CHUNK + 1)}, "text"),
+        ({"offset": -1}, "offset"),
+        ({"offset": 2**41}, "offset"),
+        ({"text": None}, "text"),
+    ],
+)
+def test_a_chunk_that_is_not_as_allowed_is_refused(job_and_append: tuple[str, Append], changes: Any, field: str) -> None:
+    problem(job_and_append[1](changes.pop("offset", 0), "x", **changes), 422, "invalid_request", field)
+
+
+@pytest.mark.parametrize("changes", [{"fencing_token": 999}, {"attempt": "att-none"}])
+def test_a_chunk_of_another_attempt_is_refused(world: World, job_and_append: tuple[str, Append], changes: Any) -> None:
+    path, append = job_and_append
+    problem(append(0, "x", **changes), 404, "not_found")
+    assert world.get(path, "tenant-a")["text"] == ""
