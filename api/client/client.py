@@ -20,6 +20,15 @@ FEED_PAGE = 200
 
 Query = Mapping[str, str | int | None]
 Answer = TypeVar("Answer", bound=BaseModel)
+Shape = TypeVar("Shape")
+
+
+class _FeedPage(BaseModel):
+    """A `CostRecordPage` whose records stay the documents that were hashed."""
+
+    records: list[dict[str, Any]]
+    next: int
+    head_sequence: int
 
 
 class ApiUnreachableError(Exception):
@@ -74,7 +83,7 @@ class Client:
         return self._get("/v1/inventory", Inventory)
 
     def clusters(self) -> list[ClusterView]:
-        return TypeAdapter(list[ClusterView]).validate_json(self._request("GET", "/v1/clusters").content)
+        return _read_as(self._request("GET", "/v1/clusters"), TypeAdapter(list[ClusterView]))
 
     def prices(self) -> list[PriceView]:
         return TypeAdapter(list[PriceView]).validate_json(self._request("GET", "/v1/prices").content)
@@ -90,11 +99,11 @@ class Client:
     def cost_records(self, after: int = 0) -> Iterator[dict[str, Any]]:
         """Every cost record after a sequence, as the very document that was hashed; ends at the head of the feed."""
         while True:
-            page = self._request("GET", "/v1/cost-records", query={"after": after, "limit": FEED_PAGE}).json()
-            yield from page["records"]
-            if page["next"] >= page["head_sequence"]:
+            page = self._get("/v1/cost-records", _FeedPage, after=after, limit=FEED_PAGE)
+            yield from page.records
+            if page.next >= page.head_sequence:
                 return
-            after = page["next"]
+            after = page.next
 
     def is_ready(self) -> bool:
         """Whether the city and its stores answer."""
@@ -137,7 +146,11 @@ class Client:
 
 
 def _read(response: httpx.Response, answer: type[Answer]) -> Answer:
+    return _read_as(response, TypeAdapter(answer))
+
+
+def _read_as(response: httpx.Response, shape: TypeAdapter[Shape]) -> Shape:
     try:
-        return answer.model_validate_json(response.content)
+        return shape.validate_json(response.content)
     except ValidationError as error:
         raise ApiUnreachableError(f"{response.url.path}: an answer this client cannot read; is it of the same release?") from error

@@ -20,14 +20,14 @@ from scheduler.contract.job import JobSpec
 from scheduler.contract.sync import Placement
 from scheduler.domain.ids import RANDOM_BYTES, new_id
 from scheduler.domain.reasons import Reason
-from scheduler.domain.states import JOB_WAITING, AttemptState, JobState
+from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_WAITING, AttemptState, JobState
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import NO_KIND, Allocation, Fleet
 from scheduler.engine.shape import GIB
 from scheduler.engine.snapshot import Decisions, Grant, Preemption, Verdict
 from scheduler.service.expiry import Patience, expire
 from scheduler.service.leadership import DeposedError, Lease, acquire, confirm, resign
-from scheduler.service.lifecycle import as_json, ask_to_stop, lock_job, record
+from scheduler.service.lifecycle import as_json, ask_to_stop, give_up, lock_job, record
 from scheduler.service.meter import post_due
 from scheduler.service.registry import load_registry
 from scheduler.service.snapshot import Round, load_round
@@ -118,8 +118,8 @@ def _commit(session: Session, round_: Round, decisions: Decisions, now: datetime
         _preempt(session, preemption, now)
     for grant in decisions.grants:
         _grant(session, round_, grant, now)
-    waiting = session.scalars(select(JobRow).where(JobRow.state.in_(JOB_WAITING), JobRow.id.in_(list(decisions.verdicts)))).all()
-    for job in waiting:
+    waiting = select(JobRow).where(JobRow.state.in_(JOB_WAITING), JobRow.id.in_(list(decisions.verdicts)))
+    for job in session.scalars(waiting.order_by(JobRow.id).with_for_update()).all():
         _note_verdict(session, job, decisions.verdicts[job.id], now)
 
 
@@ -127,7 +127,7 @@ def _preempt(session: Session, preemption: Preemption, now: datetime) -> None:
     attempt = session.get_one(AttemptRow, preemption.attempt)
     job = lock_job(session, attempt.job_id)
     session.refresh(attempt)
-    if attempt.stop_as is None:
+    if attempt.stop_as is None and attempt.state in ATTEMPT_ACTIVE:
         reason = Reason("preempted", {"by": preemption.by, "priority": preemption.priority})
         ask_to_stop(attempt, AttemptState.PREEMPTED, reason)
         record(session, job, Reason("stop_requested", {"by": preemption.by}), now, attempt.number)
@@ -199,6 +199,9 @@ def _next_fencing_token(session: Session) -> int:
 
 def _note_verdict(session: Session, job: JobRow, verdict: Verdict, now: datetime) -> None:
     """Remember why a job waits; its history gets an entry only when the codes change, not with every change of a number."""
+    if verdict.reasons[0].code == "dependency_failed":
+        give_up(session, job, verdict.reasons[0], now)
+        return
     reasons = [as_json(reason) for reason in verdict.reasons]
     held = verdict.reasons[0].code in ("waiting_for_dependency", "waiting_for_contract")
     if (job.verdict, job.reasons) == (verdict.kind, reasons):

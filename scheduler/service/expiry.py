@@ -4,16 +4,16 @@ Unreachable is not dead. A silent cluster's attempts become `unreachable`, and o
 jobs queued again. If every cluster is silent the blind one is us, and nothing expires.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from scheduler.contract.job import JobSpec
 from scheduler.domain.reasons import Reason
-from scheduler.domain.states import ATTEMPT_ACTIVE, AttemptState
+from scheduler.domain.states import ATTEMPT_ACTIVE, ATTEMPT_FINAL, AttemptState
 from scheduler.service.lifecycle import advance_attempt, ask_to_stop, end_attempt, lock_job
 from scheduler.service.snapshot import is_silent
 from scheduler.store.tables import AttemptRow, ClusterRow, JobRow
@@ -29,6 +29,13 @@ class Patience:
     """For a silent cluster to come back before its attempts are lost."""
 
 
+class _Due(Enum):
+    LOSS = auto()
+    SILENCE = auto()
+    GRANT = auto()
+    RUNTIME = auto()
+
+
 def expire(session: Session, patience: Patience, now: datetime) -> None:
     """Apply every expiry that is due."""
     clusters = {cluster.id: cluster.heard_at for cluster in session.scalars(select(ClusterRow))}
@@ -37,33 +44,50 @@ def expire(session: Session, patience: Patience, now: datetime) -> None:
     rows = session.execute(
         select(AttemptRow, JobRow.spec).join(JobRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE)).order_by(JobRow.id)
     )
-    for attempt, spec in rows.all():
-        _expire_attempt(session, attempt, JobSpec.model_validate(spec), clusters, patience, now)
+    for attempt, document in rows.all():
+        spec, heard = JobSpec.model_validate(document), clusters[attempt.cluster_id] or attempt.granted_at
+        due = _due(attempt, spec, heard, patience, now)
+        if due is None:
+            continue
+        job = lock_job(session, attempt.job_id)
+        session.refresh(attempt)
+        if _due(attempt, spec, heard, patience, now) is due:
+            _apply(session, job, attempt, due, spec, heard, patience, now)
 
 
-def _expire_attempt(
+def _due(attempt: AttemptRow, spec: JobSpec, heard: datetime, patience: Patience, now: datetime) -> _Due | None:
+    if attempt.state in ATTEMPT_FINAL:
+        return None
+    if now - heard > patience.silence:
+        return _Due.LOSS
+    if is_silent(heard, now):
+        return _Due.SILENCE if attempt.state != AttemptState.UNREACHABLE else None
+    if attempt.state == AttemptState.GRANTED:
+        return _Due.GRANT if now - attempt.granted_at > patience.grant else None
+    overdue = attempt.started_at is not None and now - attempt.started_at > timedelta(seconds=spec.max_runtime_seconds)
+    return _Due.RUNTIME if overdue and attempt.stop_as is None else None
+
+
+def _apply(
     session: Session,
+    job: JobRow,
     attempt: AttemptRow,
+    due: _Due,
     spec: JobSpec,
-    heard_at: Mapping[str, datetime | None],
+    heard: datetime,
     patience: Patience,
     now: datetime,
 ) -> None:
-    heard = heard_at[attempt.cluster_id] or attempt.granted_at
-    silence_seconds = int((now - heard).total_seconds())
     where: dict[str, str | int] = {"cluster": attempt.cluster_id}
-    if now - heard > patience.silence:
-        lost = Reason("cluster_lost", {**where, "seconds": int(patience.silence.total_seconds())})
-        job = lock_job(session, attempt.job_id)
-        end_attempt(session, job, attempt, AttemptState.LOST, lost, attempt.observed_at or heard, now)
-    elif is_silent(heard, now):
-        if attempt.state != AttemptState.UNREACHABLE:
-            job = lock_job(session, attempt.job_id)
-            silent = Reason("cluster_silent", {**where, "seconds": silence_seconds})
+    match due:
+        case _Due.LOSS:
+            lost = Reason("cluster_lost", {**where, "seconds": int(patience.silence.total_seconds())})
+            end_attempt(session, job, attempt, AttemptState.LOST, lost, attempt.observed_at or heard, now)
+        case _Due.SILENCE:
+            silent = Reason("cluster_silent", {**where, "seconds": int((now - heard).total_seconds())})
             advance_attempt(session, job, attempt, AttemptState.UNREACHABLE, silent, now)
-    elif attempt.state == AttemptState.GRANTED and now - attempt.granted_at > patience.grant:
-        job = lock_job(session, attempt.job_id)
-        expired = Reason("grant_expired", {**where, "seconds": int(patience.grant.total_seconds())})
-        end_attempt(session, job, attempt, AttemptState.LOST, expired, now, now)
-    elif attempt.started_at and now - attempt.started_at > timedelta(seconds=spec.max_runtime_seconds):
-        ask_to_stop(attempt, AttemptState.FAILED, Reason("max_runtime_exceeded", {"max_runtime": spec.max_runtime}))
+        case _Due.GRANT:
+            expired = Reason("grant_expired", {**where, "seconds": int(patience.grant.total_seconds())})
+            end_attempt(session, job, attempt, AttemptState.LOST, expired, now, now)
+        case _Due.RUNTIME:
+            ask_to_stop(attempt, AttemptState.FAILED, Reason("max_runtime_exceeded", {"max_runtime": spec.max_runtime}))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from sqlalchemy import update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from scheduler.store.tables import LeadershipRow
@@ -33,14 +34,24 @@ def acquire(session: Session, holder: str, now: datetime) -> Lease | None:
     """Become leader where there is none or the lease has run out; renewing one's own keeps its epoch. None if another leads."""
     row = session.get(LeadershipRow, _ROW, with_for_update=True)
     if row is None:
-        row = LeadershipRow(id=_ROW, holder=holder, epoch=0, expires_at=now)
-        session.add(row)
+        row = _first(session, holder, now)
     if row.holder != holder or row.epoch == 0:
         if row.epoch > 0 and row.expires_at > now:
             return None
         row.epoch += 1
     row.holder, row.expires_at = holder, now + timedelta(seconds=LEASE_SECONDS)
     return Lease(holder, row.epoch, row.expires_at)
+
+
+def _first(session: Session, holder: str, now: datetime) -> LeadershipRow:
+    """The row, made by us or by whoever was faster at the very first start."""
+    try:
+        with session.begin_nested():
+            row = LeadershipRow(id=_ROW, holder=holder, epoch=0, expires_at=now)
+            session.add(row)
+    except IntegrityError:
+        row = session.get_one(LeadershipRow, _ROW, with_for_update=True)
+    return row
 
 
 def confirm(session: Session, lease: Lease) -> None:

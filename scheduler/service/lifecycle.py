@@ -37,8 +37,9 @@ def from_json(stored: Json) -> Reason:
 
 
 def lock_job(session: Session, job_id: str) -> JobRow:
-    """The job's row, locked until the transaction ends. The caller has made sure that it exists."""
-    return session.scalars(select(JobRow).where(JobRow.id == job_id).with_for_update()).one()
+    """The job's row as it is now, locked until the transaction ends. The caller has made sure that it exists."""
+    query = select(JobRow).where(JobRow.id == job_id).with_for_update().execution_options(populate_existing=True)
+    return session.scalars(query).one()
 
 
 def record(session: Session, job: JobRow, reason: Reason, now: datetime, attempt: int | None = None) -> None:
@@ -78,6 +79,12 @@ def request_cancel(session: Session, job: JobRow, now: datetime) -> None:
         _conclude(session, job, JobState.CANCELLED, Reason("cancelled"), now)
     else:
         ask_to_stop(current_attempt(session, job), AttemptState.CANCELLED, Reason("cancelled"))
+
+
+def give_up(session: Session, job: JobRow, reason: Reason, now: datetime) -> None:
+    """End a waiting job that can never start."""
+    if job.state in JOB_WAITING:
+        _conclude(session, job, JobState.FAILED, reason, now)
 
 
 def current_attempt(session: Session, job: JobRow) -> AttemptRow:

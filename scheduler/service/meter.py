@@ -65,9 +65,10 @@ def post_due(session: Session, registry: Registry, every: timedelta, now: dateti
 def _due(every: timedelta, now: datetime) -> Select[AttemptRow]:
     since = func.coalesce(AttemptRow.metered_until, AttemptRow.started_at)
     ended = AttemptRow.state.in_(ATTEMPT_FINAL)
+    interval_over = (since <= now - every) & (AttemptRow.observed_at > since)
     return (
         select(AttemptRow)
-        .where(AttemptRow.metered.is_(False), AttemptRow.started_at.is_not(None), ended | (since <= now - every))
+        .where(AttemptRow.metered.is_(False), AttemptRow.started_at.is_not(None), ended | interval_over)
         .order_by(AttemptRow.fencing_token)
         .limit(BATCH)
         .with_for_update()

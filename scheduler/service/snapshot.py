@@ -108,6 +108,9 @@ def _allowed_clusters(registry: Registry, spec: JobSpec) -> frozenset[str] | Non
 
 
 def _hold(registry: Registry, spec: JobSpec, finished: Mapping[str, str], now: datetime) -> Reason | None:
+    for job in spec.depends_on:
+        if finished.get(job) in (JobState.FAILED, JobState.CANCELLED):
+            return Reason("dependency_failed", {"job": job, "state": finished[job]})
     waiting_for = [job for job in spec.depends_on if finished.get(job) != JobState.SUCCEEDED]
     if waiting_for:
         return Reason("waiting_for_dependency", {"jobs": ", ".join(waiting_for)})

@@ -4,7 +4,6 @@ The rules are those of `scheduler.contract.sync`. Everything here is level-trigg
 missing some, changes nothing in the end.
 """
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, select
@@ -45,10 +44,8 @@ def observe(session: Session, cluster: ClusterRow, request: SyncRequest, now: da
 
 def desired(session: Session, cluster: ClusterRow) -> list[DesiredRun]:
     """Every attempt that must be running in the cluster."""
-    attempts = session.scalars(_active(cluster.id).where(AttemptRow.stop_as.is_(None)).order_by(AttemptRow.fencing_token)).all()
-    owners = select(JobRow).join(AttemptRow).where(AttemptRow.cluster_id == cluster.id, AttemptRow.state.in_(ATTEMPT_ACTIVE))
-    jobs = {job.id: job for job in session.scalars(owners)}
-    return [_desired(attempt, jobs) for attempt in attempts]
+    wanted = _active(cluster.id).where(AttemptRow.stop_as.is_(None)).order_by(AttemptRow.fencing_token)
+    return [_desired(attempt, job) for attempt, job in session.execute(wanted.join(JobRow).add_columns(JobRow))]
 
 
 def _active(cluster: str) -> Select[AttemptRow]:
@@ -70,7 +67,7 @@ def _apply(session: Session, job: JobRow, attempt: AttemptRow, run: ObservedRun 
     if run.started_at is not None and attempt.started_at is None:
         attempt.started_at = min(max(run.started_at, attempt.granted_at), now)
     if run.state not in RUN_FINAL:
-        advance_attempt(session, job, attempt, _PROGRESS[run.state], Reason("started", {"cluster": attempt.cluster_id}), now)
+        advance_attempt(session, job, attempt, _PROGRESS[run.state], _onward(attempt), now)
         return
     end, reason = _ending(attempt, run)
     attempt.exit_code = run.exit_code
@@ -82,8 +79,14 @@ def _apply_absence(session: Session, job: JobRow, attempt: AttemptRow, now: date
     seen = attempt.observed_at or now
     if attempt.stop_as is not None:
         end_attempt(session, job, attempt, AttemptState(attempt.stop_as), _reason(attempt), seen, now)
+    elif attempt.state == AttemptState.UNREACHABLE and attempt.observed_at is None:
+        advance_attempt(session, job, attempt, AttemptState.GRANTED, _onward(attempt), now)
     elif attempt.state != AttemptState.GRANTED:
         end_attempt(session, job, attempt, AttemptState.LOST, Reason("run_vanished", {"cluster": attempt.cluster_id}), seen, now)
+
+
+def _onward(attempt: AttemptRow) -> Reason:
+    return Reason("cluster_back" if attempt.state == AttemptState.UNREACHABLE else "started", {"cluster": attempt.cluster_id})
 
 
 def _ending(attempt: AttemptRow, run: ObservedRun) -> tuple[AttemptState, Reason]:
@@ -102,8 +105,7 @@ def _reason(attempt: AttemptRow) -> Reason:
     return from_json(attempt.reason) if attempt.reason else Reason("cancelled")
 
 
-def _desired(attempt: AttemptRow, jobs: Mapping[str, JobRow]) -> DesiredRun:
-    job = jobs[attempt.job_id]
+def _desired(attempt: AttemptRow, job: JobRow) -> DesiredRun:
     spec = JobSpec.model_validate(job.spec)
     placements = [Placement.model_validate(placement) for placement in attempt.placements]
     return DesiredRun(

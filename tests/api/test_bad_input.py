@@ -239,7 +239,7 @@ _SPECS = st.dictionaries(st.sampled_from([*spec(), "priority", "data", "voucher"
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(body=_JSON | _SPECS)
 def test_whatever_is_sent_is_stored_whole_or_refused(world: World, body: Any) -> None:
     before = world.rows()

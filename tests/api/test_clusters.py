@@ -10,6 +10,8 @@ from tests.api.world import START, World, card, observed, problem
 
 Append = Callable[..., Any]
 
+RUN = {"attempt": "att-1", "fencing_token": 1, "state": "running"}
+
 
 def _view(world: World, cluster: str = "sz-ascend") -> Any:
     return next(view for view in world.get("/v1/clusters", "finance") if view["id"] == cluster)
@@ -79,13 +81,10 @@ def test_a_run_nobody_granted_is_ignored(world: World) -> None:
     [
         ({}, "agent"),
         ({"agent": ""}, "agent"),
-        ({"agent": "a", "observed": [{"attempt": "x", "fencing_token": 2**60, "state": "running"}]}, "observed.0.fencing_token"),
-        ({"agent": "a", "observed": [{"attempt": "x", "fencing_token": 1, "state": "paused"}]}, "observed.0.state"),
-        (
-            {"agent": "a", "observed": [{"attempt": "x", "fencing_token": 1, "state": "failed", "exit_code": 999}]},
-            "observed.0.exit_code",
-        ),
-        ({"agent": "a", "observed": [{"attempt": "x"}] * 5001}, "observed"),
+        ({"agent": "a", "observed": [{**RUN, "fencing_token": 2**60}]}, "observed.0.fencing_token"),
+        ({"agent": "a", "observed": [{**RUN, "state": "paused"}]}, "observed.0.state"),
+        ({"agent": "a", "observed": [{**RUN, "exit_code": 999}]}, "observed.0.exit_code"),
+        ({"agent": "a", "observed": [RUN] * 5001}, "observed"),
     ],
 )
 def test_an_observation_that_is_not_as_allowed_is_refused(world: World, body: Any, field: str) -> None:
@@ -100,8 +99,8 @@ def job_and_append(world: World) -> tuple[str, Append]:
     """A running job, and a way to append to its log."""
     job, run = world.start_job()
 
-    def append(offset: int, text: str, **changes: Any) -> Any:
-        chunk = {"attempt": run["attempt"], "fencing_token": run["fencing_token"], "offset": offset, "text": text, **changes}
+    def append(start: int, piece: str, **changes: Any) -> Any:
+        chunk = {"attempt": run["attempt"], "fencing_token": run["fencing_token"], "offset": start, "text": piece, **changes}
         return world.call("POST", "/v1/clusters/sz-ascend/logs", "agent-ascend", json=chunk)
 
     return f"/v1/jobs/{job['id']}/logs", append
@@ -143,13 +142,13 @@ def test_a_log_is_kept_up_to_its_limit(world: World, job_and_append: tuple[str, 
     ("changes", "field"),
     [
         ({"text": "x" * (MAX_LOG_CHUNK + 1)}, "text"),
+        ({"text": None}, "text"),
         ({"offset": -1}, "offset"),
         ({"offset": 2**41}, "offset"),
-        ({"text": None}, "text"),
     ],
 )
 def test_a_chunk_that_is_not_as_allowed_is_refused(job_and_append: tuple[str, Append], changes: Any, field: str) -> None:
-    problem(job_and_append[1](changes.pop("offset", 0), "x", **changes), 422, "invalid_request", field)
+    problem(job_and_append[1](0, "x", **changes), 422, "invalid_request", field)
 
 
 @pytest.mark.parametrize("changes", [{"fencing_token": 999}, {"attempt": "att-none"}])

@@ -27,7 +27,8 @@ def test_alternatives_are_kept_in_order(world: World) -> None:
 
 def test_jobs_are_listed_newest_first_page_by_page(world: World) -> None:
     submitted = [world.submit(name=f"job-{number}")["id"] for number in range(5)]
-    seen, after = [], {}
+    seen: list[str] = []
+    after: dict[str, str] = {}
     for expected in (2, 2, 1):
         page = world.get("/v1/jobs", "tenant-a", limit=2, **after)
         assert len(page["jobs"]) == expected

@@ -3,6 +3,7 @@
 import json
 import logging
 from string import Formatter
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -28,7 +29,7 @@ def test_every_code_has_a_status_and_the_same_numbers_in_both_languages(code: st
     assert 400 <= status < 600
     assert title
     assert {name.removesuffix("_zh") for name in _placeholders(zh)} == _placeholders(en)
-    numbers = dict.fromkeys(_placeholders(en) | _placeholders(zh), "{42}")
+    numbers: dict[str, Any] = dict.fromkeys(_placeholders(en) | _placeholders(zh), "{42}")
     problem_ = ProblemError(code, **numbers).problem
     assert (problem_.code, problem_.status) == (code, status)
     assert problem_.detail.count("{42}") == len(_placeholders(en))

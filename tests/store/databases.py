@@ -16,13 +16,13 @@ from typing import Any
 
 import pytest
 from redis import Redis
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, event, text
 
 from scheduler.store.database import Database
 from scheduler.store.migrate import migrate
+from scheduler.store.tables import Base
 
 BOTH = ["sqlite", pytest.param("postgresql", marks=pytest.mark.processes)]
-_TEMPLATE = "migrated"
 _numbers = count()
 
 
@@ -34,7 +34,7 @@ def empty_database(kind: str, folder: Path) -> Iterator[Database]:
         yield database
         database.close()
     else:
-        yield from _on_postgres("template1")
+        yield from _on_postgres()
 
 
 @contextmanager
@@ -46,8 +46,15 @@ def fresh_database(kind: str, folder: Path) -> Iterator[Database]:
         yield database
         database.close()
     else:
-        _migrated_template()
-        yield from _on_postgres(_TEMPLATE)
+        database = _migrated_postgres()
+        yield database
+        _empty(database)
+
+
+def in_a_hurry(database: Database) -> Database:
+    """The same SQLite database without waiting for the disk: no test pulls the plug."""
+    event.listen(database.engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
+    return database
 
 
 @cache
@@ -60,9 +67,9 @@ def valkey() -> "Redis":
     return Redis(host="127.0.0.1", port=server.port)
 
 
-def _on_postgres(template: str) -> Iterator[Database]:
+def _on_postgres() -> Iterator[Database]:
     name = f"city_{next(_numbers)}"
-    _administer(f"CREATE DATABASE {name} TEMPLATE {template}")
+    _administer(f"CREATE DATABASE {name} TEMPLATE template1")
     database = Database(_postgres().get_uri(database=name, driver="psycopg"))
     yield database
     database.close()
@@ -86,13 +93,21 @@ def _postgres() -> Any:
 
 
 @cache
-def _migrated_template() -> None:
+def _migrated_postgres() -> Database:
     _administer("ALTER SYSTEM SET fsync = off")
     _administer("SELECT pg_reload_conf()")
-    _administer(f"CREATE DATABASE {_TEMPLATE}")
-    database = Database(_postgres().get_uri(database=_TEMPLATE, driver="psycopg"))
+    _administer("CREATE DATABASE migrated")
+    database = Database(_postgres().get_uri(database="migrated", driver="psycopg"))
     migrate(database)
-    database.close()
+    return database
+
+
+def _empty(database: Database) -> None:
+    """Delete every row; this role makes triggers, those that refuse it among them, stand aside for one transaction."""
+    with database.writer.begin() as connection:
+        connection.execute(text("SET LOCAL session_replication_role = replica"))
+        for table in reversed(Base.metadata.sorted_tables):
+            connection.execute(table.delete())
 
 
 @cache

@@ -9,7 +9,7 @@ from api.cli.demo.story import Story
 from scheduler.billing.reconcile import Books
 from scheduler.contract.cost import CostRecord, TagStatus
 from scheduler.domain.hardware import HardwareClass
-from scheduler.domain.money import format_cny
+from scheduler.domain.money import parse_cny
 from scheduler.domain.states import JobState
 from scheduler.subsidy.programme import applicable, shipped_policies
 
@@ -107,15 +107,12 @@ def _refused(story: Story) -> Iterator[Check]:
 
 
 def _charged(story: Story, books: Books) -> Iterator[Check]:
+    known = [(name, job) for name, job in story.jobs.items() if job.id in books.jobs]
     for name, held in books.identities().items():
         yield Check(f"the ledger: {name.replace('_', ' ')}", held, f"{books.head.sequence} records, {books.total()} CNY")
-    same = all(
-        story.tenant(name).costs(job.id).contracted_amount == format_cny(books.jobs[job.id].contracted_micros)
-        for name, job in story.jobs.items()
-        if job.id in books.jobs
-    )
+    same = all(_charged_in_api(story, name, books.head.sequence) == books.jobs[job.id].contracted_micros for name, job in known)
     yield Check("every job's costs in the API are the ledger's", same, f"{len(books.jobs)} jobs charged")
-    charged = {name for name, job in story.jobs.items() if job.id in books.jobs}
+    charged = {name for name, _ in known}
     free = {"waits-for-the-site", "never-such-memory"}
     yield Check(
         "whoever ran is charged, and nobody else", charged == set(story.jobs) - free, f"{len(charged)} of {len(story.jobs)}"
@@ -131,6 +128,12 @@ def _tagged(story: Story, today: date) -> Iterator[Check]:
         yield Check(f"{name} is tagged {expected} under {programme}", right, f"{len(records)} lines at {rate}")
     declined = story.jobs["cheapest-voucher-declined"].costs
     yield Check("a declined voucher pays nothing", declined.voucher_estimate == "0.000000", f"net {declined.net_amount}")
+
+
+def _charged_in_api(story: Story, name: str, head: int) -> int:
+    """A job's cost as the API shows it, up to where the ledger has read: what still runs is charged on meanwhile."""
+    records = story.tenant(name).costs(story.jobs[name].id).records
+    return sum(parse_cny(record.contracted_amount) for record in records if record.sequence <= head)
 
 
 def _has_tag(record: CostRecord, programme: str, status: TagStatus, rate: str) -> bool:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.resources import files
 from typing import Any
 
@@ -13,9 +14,12 @@ from api.cli.errors import UsageProblemError
 from api.client import ApiProblemError, Client
 from scheduler.contract.job import JobView
 from scheduler.domain.states import JOB_FINAL
+from scheduler.service.dispatcher import utc_now
 
 STEP_SECONDS = 60.0
 POLL_SECONDS = 0.25
+CHARGEABLE = timedelta(seconds=2)
+"""Long enough that a whole second of it is charged."""
 
 Say = Callable[[str], None]
 
@@ -63,6 +67,8 @@ class Story:
         """Watch a job until something holds. Raises UsageProblemError, with where it got to, if that takes too long."""
         deadline = time.monotonic() + STEP_SECONDS
         while not until(job := self.look(name)):
+            for part in self.city.children.restart_dead():
+                self.say(f"{part} had died and was started again")
             if time.monotonic() > deadline:
                 why = "; ".join(reason.text for reason in job.reasons)
                 raise UsageProblemError(
@@ -119,12 +125,12 @@ def walk(story: Story, training_folder: str) -> None:
     for name in ("waits-for-the-site", "never-such-memory"):
         story.wait(name, lambda job: job.verdict is not None)
         story.tell(name)
-    story.wait("cancelled-by-owner", _is_running)
-    story.tenant("cancelled-by-owner").cancel(story.jobs["cancelled-by-owner"].id)
-
     story.say("and two that are refused")
     story.refuse("larger_than_any_cluster", "waits-for-the-site", name="too-large", hardware={"nodes": 400, "per_node": 8})
     story.refuse("unknown_contract", "pretrain-foreign", name="no-such-contract", contract="C-2026-9999")
+
+    story.wait("cancelled-by-owner", lambda job: _is_running(job) and _has_run(story, "cancelled-by-owner", CHARGEABLE))
+    story.tenant("cancelled-by-owner").cancel(story.jobs["cancelled-by-owner"].id)
 
     for name in story.jobs:
         if name not in ("background-sweep", "waits-for-the-site", "never-such-memory"):
@@ -143,6 +149,11 @@ def _wait_for_costs(story: Story) -> None:
                 break
             time.sleep(POLL_SECONDS)
         story.look(name)
+
+
+def _has_run(story: Story, name: str, at_least: timedelta) -> bool:
+    started_at = story.tenant(name).attempts(story.jobs[name].id).attempts[-1].started_at
+    return started_at is not None and utc_now() - started_at >= at_least
 
 
 def _is_running(job: JobView) -> bool:

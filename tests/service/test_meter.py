@@ -1,0 +1,246 @@
+"""Running time into cost records: exact per job, chained, never twice, never past the last observation, never over a cap."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from scheduler.contract.cost import CostRecord
+from scheduler.domain.clock import CHINA
+from scheduler.domain.money import SECONDS_PER_HOUR, format_cny, parse_cny
+from scheduler.domain.reasons import Reason
+from scheduler.domain.states import AttemptState
+from scheduler.service.lifecycle import end_attempt, lock_job
+from scheduler.service.meter import BATCH, post_due
+from scheduler.service.registry import load_registry
+from scheduler.store.database import CITY, Database
+from scheduler.store.tables import AttemptRow, CostRecordRow, JobRow, SubsidyUseRow
+from tests.builders import (
+    NOW,
+    add_attempt,
+    add_job,
+    add_participants,
+    after,
+    contract,
+    contract_row,
+    price_row,
+    programme_document,
+    programme_row,
+)
+from tests.service.town import books
+
+A = AttemptState
+HOUR = timedelta(hours=1)
+DONE = Reason("succeeded")
+_numbers = count(1)
+
+
+def post(database: Database, now: datetime, every: timedelta = HOUR) -> int:
+    with database.write(CITY) as session:
+        return post_due(session, load_registry(session), every, now, lambda prefix: f"{prefix}-{next(_numbers):06d}")
+
+
+def records(database: Database) -> list[CostRecord]:
+    with database.read(CITY) as session:
+        payloads = session.scalars(select(CostRecordRow.payload).order_by(CostRecordRow.sequence)).all()
+    return [CostRecord.model_validate_json(payload) for payload in payloads]
+
+
+def running(database: Database, **changes: object) -> AttemptRow:
+    """A running attempt of a new job, on eight cards of sz."""
+    with database.write(CITY) as session:
+        return add_attempt(session, add_job(session), **changes)  # type: ignore[arg-type]
+
+
+def observe_at(database: Database, attempt: AttemptRow, moment: datetime) -> None:
+    with database.write(CITY) as session:
+        session.get_one(AttemptRow, attempt.id).observed_at = moment
+
+
+def end(database: Database, attempt: AttemptRow, moment: datetime, how: AttemptState = A.SUCCEEDED) -> None:
+    with database.write(CITY) as session:
+        job = lock_job(session, attempt.job_id)
+        end_attempt(session, job, session.get_one(AttemptRow, attempt.id), how, DONE, moment, moment)
+
+
+def again(database: Database, attempt: AttemptRow, start: datetime, **changes: object) -> AttemptRow:
+    with database.write(CITY) as session:
+        job = session.get_one(JobRow, attempt.job_id)
+        return add_attempt(session, job, granted_at=start, **changes)  # type: ignore[arg-type]
+
+
+def test_an_ended_attempt_is_charged_once_and_exactly(city: Database) -> None:
+    attempt = running(city)
+    end(city, attempt, after(seconds=3601, microseconds=5))
+    assert post(city, after(hours=2)) == 1
+    assert post(city, after(hours=3)) == 0
+    [line] = records(city)
+    assert (line.unit_seconds, line.card_seconds) == (8 * 3601, 8 * 3601)
+    assert line.contracted_amount == format_cny(8 * 3601 * 10_000_007 // 3600)
+    assert (line.period_start, line.period_end) == (NOW, after(seconds=3601, microseconds=5))
+    assert (line.tenant, line.provider, line.contract, line.cluster, line.recorded) == ("acme", "p-sz", "C-1", "sz", True)
+    assert (line.nodes, len(line.devices), line.model, line.hardware_class) == (["s1"], 8, "910B3", "domestic")
+    assert all(books(city).identities().values())
+
+
+def test_a_running_attempt_is_charged_after_the_interval_up_to_its_last_observation(city: Database) -> None:
+    attempt = running(city)
+    observe_at(city, attempt, after(minutes=59))
+    assert post(city, after(minutes=59)) == 0
+    assert post(city, after(hours=1)) == 1
+    assert records(city)[0].period_end == after(minutes=59)
+    assert post(city, after(hours=1)) == 0
+    observe_at(city, attempt, after(hours=3))
+    assert post(city, after(hours=3)) == 1
+    assert [line.period_start for line in records(city)] == [NOW, after(minutes=59)]
+
+
+def test_nothing_is_charged_after_the_last_observation_of_a_lost_attempt(city: Database) -> None:
+    attempt = running(city)
+    observe_at(city, attempt, after(hours=1))
+    post(city, after(hours=1))
+    observe_at(city, attempt, after(hours=1, seconds=30))
+    end(city, attempt, after(hours=1, seconds=30), A.LOST)
+    post(city, after(days=2))
+    assert sum(line.card_seconds for line in records(city)) == 8 * 3630
+
+
+def test_attempts_that_cannot_be_charged_now_do_not_keep_others_from_being(city: Database) -> None:
+    with city.write(CITY) as session:
+        job = add_job(session)
+        for _ in range(BATCH):
+            add_attempt(session, job, A.UNREACHABLE, started_at=NOW, metered_until=NOW, placements=[])
+    attempt = running(city)
+    observe_at(city, attempt, after(hours=1))
+    assert post(city, after(hours=2)) == 1
+
+
+def test_an_attempt_that_never_ran_is_never_charged(city: Database) -> None:
+    attempt = running(city, state=A.STARTING)
+    end(city, attempt, after(hours=1), A.FAILED)
+    assert post(city, after(days=1)) == 0
+
+
+def test_a_stretch_without_a_price_is_free_and_done_with(database: Database) -> None:
+    with database.write(CITY) as session:
+        add_participants(session)
+        session.add(contract_row(contract()))
+        session.add(price_row("sz", "910B3", "10", after(hours=1)))
+    attempt = running(database)
+    end(database, attempt, after(hours=2))
+    assert post(database, after(hours=3)) == 1
+    assert [(line.period_start, line.contracted_amount) for line in records(database)] == [(after(hours=1), "80.000000")]
+
+
+def test_a_job_without_cards_is_charged_by_the_core(city: Database) -> None:
+    placement = {"node": "s1", "devices": [], "cpus": 16}
+    attempt = running(city, cards=0, cores=16, model=None, vendor=None, hardware_class=None, placements=[placement])
+    end(city, attempt, after(hours=1))
+    post(city, after(hours=1))
+    [line] = records(city)
+    assert (line.item, line.unit_seconds, line.card_seconds) == ("cpu", 16 * 3600, 0)
+    assert line.contracted_amount == format_cny(16 * 100_001)
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 20_000), st.booleans()), min_size=1, max_size=5))
+def test_lines_of_a_job_sum_exactly_over_attempts_postings_and_prices(city: Database, steps: list[tuple[int, bool]]) -> None:
+    """Each step a while passes; then the attempt ends and another starts, or it goes on. Prices change in between."""
+    with city.write(CITY) as session:
+        session.add(price_row("sz", "910B3", "7.777777", after(seconds=1800)))
+    attempt, now = running(city), NOW
+    for seconds, ends in steps:
+        now += timedelta(seconds=seconds, microseconds=333_333)
+        observe_at(city, attempt, now)
+        if ends:
+            end(city, attempt, now, A.LOST)
+            attempt = again(city, attempt, now)
+        post(city, now, timedelta(seconds=0))
+    end(city, attempt, now + HOUR)
+    post(city, now + HOUR)
+    assert post(city, now + HOUR) == 0
+    mine = [line for line in records(city) if line.job == attempt.job_id]
+    product = sum(line.unit_seconds * parse_cny(line.contracted_price) for line in mine)
+    assert sum(parse_cny(line.contracted_amount) for line in mine) == product // SECONDS_PER_HOUR
+    assert sum(line.unit_seconds for line in mine) == 8 * int((now + HOUR).timestamp() - NOW.timestamp())
+    assert all(books(city).identities().values())
+
+
+def test_the_chain_goes_on_from_posting_to_posting(city: Database) -> None:
+    for hours in (1, 2, 3):
+        end(city, running(city), after(hours=hours))
+        post(city, after(hours=hours))
+    lines = records(city)
+    assert [line.sequence for line in lines] == [1, 2, 3]
+    assert [line.previous_hash for line in lines[1:]] == [line.hash for line in lines[:-1]]
+    assert books(city).first_break is None
+
+
+def test_what_was_preempted_and_what_was_retried_is_said(city: Database) -> None:
+    first = running(city)
+    end(city, first, after(seconds=100), A.PREEMPTED)
+    second = again(city, first, after(seconds=200))
+    end(city, second, after(seconds=250))
+    post(city, after(hours=1))
+    assert [(line.attempt_number, line.preempted_seconds, line.retried_seconds) for line in records(city)] == [(1, 100, 0), (2, 0, 50)]
+
+
+def capped(database: Database, cap: str, pool: str = "500000000.00") -> None:
+    """The city, with a voucher whose cap or pool is soon used up."""
+    document = programme_document()
+    document["cap"]["amount"], document["pool"]["amount"] = cap, pool
+    with database.write(CITY) as session:
+        add_participants(session)
+        session.add_all([price_row("sz", "910B3", "10"), contract_row(contract()), programme_row(document)])
+
+
+@pytest.mark.parametrize(("cap", "pool", "code"), [("100.000001", "500000000", "cap_reached"), ("500", "100.000001", "pool_reached")])
+def test_a_limit_is_used_to_the_micro_and_never_overdrawn(database: Database, cap: str, pool: str, code: str) -> None:
+    capped(database, cap, pool)
+    for hours in (1, 2, 3, 4):
+        for _ in range(2):
+            end(database, running(database, granted_at=after(hours=hours - 1)), after(hours=hours))
+        post(database, after(hours=hours))
+    tags = [line.eligibility[0] for line in records(database)]
+    assert [tag.capped for tag in tags] == ["40.000000", "40.000000", "20.000001", *["0.000000"] * 5]
+    assert code in tags[2].reason_codes
+    with database.read(CITY) as session:
+        assert session.get_one(SubsidyUseRow, ("shenzhen-training", 2026, "acme")).used_micros == 100_000_001
+
+
+def test_a_new_year_has_a_new_cap_and_a_line_of_its_own(database: Database) -> None:
+    capped(database, "60")
+    new_year = datetime(2026, 1, 1, tzinfo=CHINA)
+    with database.write(CITY) as session:
+        session.add(contract_row(contract("C-0", start=datetime(2025, 1, 1, tzinfo=CHINA).date())))
+    attempt = running(database, granted_at=new_year - 2 * HOUR, contract_id="C-0")
+    end(database, attempt, new_year + 2 * HOUR)
+    post(database, new_year + 3 * HOUR)
+    lines = records(database)
+    assert [line.period_end for line in lines] == [new_year.astimezone(UTC), (new_year + 2 * HOUR).astimezone(UTC)]
+    assert [line.eligibility[0].capped for line in lines] == ["60.000000", "60.000000"]
+    with database.read(CITY) as session:
+        assert {row.year: row.used_micros for row in session.scalars(select(SubsidyUseRow))} == {2025: 60_000_000, 2026: 60_000_000}
+
+
+def test_a_contract_is_not_subsidised_beyond_its_amount(database: Database) -> None:
+    capped(database, "1000000")
+    with database.write(CITY) as session:
+        session.add(contract_row(contract("C-small", amount="100")))
+    for hours in (1, 2):
+        end(database, running(database, granted_at=after(hours=hours - 1), contract_id="C-small"), after(hours=hours))
+        post(database, after(hours=hours))
+    assert [line.eligibility[0].base for line in records(database)] == ["80.000000", "20.000000"]
+
+
+def test_no_line_crosses_the_day_a_policy_ends(city: Database) -> None:
+    last = datetime(2026, 12, 18, tzinfo=CHINA)
+    attempt = running(city, granted_at=last - HOUR)
+    end(city, attempt, last + HOUR)
+    post(city, last + HOUR)
+    lines = records(city)
+    assert [line.eligibility[0].status for line in lines] == ["eligible", "ineligible"]
+    assert lines[1].eligibility[0].reason_codes == ["policy_not_in_force"]

@@ -1,0 +1,104 @@
+"""What places cost after voucher: only an eligible estimate lowers a price the engine chooses by."""
+
+from typing import Any
+
+import pytest
+
+from scheduler.contract.registry import Contract
+from scheduler.engine.snapshot import Quote
+from scheduler.service.offers import prices
+from scheduler.service.registry import load_registry
+from scheduler.service.snapshot import load_fleet
+from scheduler.service.tags import Terms
+from scheduler.store.database import CITY, Database
+from scheduler.store.tables import ContractRow, SubsidyUseRow, TenantRow
+from tests.builders import NOW, after, price_row, spec, tenant
+
+FULL = Quote(12_000_000, 10_000_007, 10_000_007)
+HALF = Quote(12_000_000, 10_000_007, 10_000_007 - 5_000_003)
+
+
+def offered(city: Database, tenant_id: str = "acme", model: str | None = "910B3", cluster: str = "sz", **changes: Any) -> Quote | None:
+    terms = Terms.of(tenant_id, spec(**changes))
+    with city.read(CITY) as session:
+        registry = load_registry(session)
+        found = prices(registry, load_fleet(session, registry, {}, NOW), [terms, terms], NOW)
+    return found.get((terms.key(), cluster, model))
+
+
+def test_an_eligible_voucher_lowers_the_net_price_and_nothing_else(city: Database) -> None:
+    assert offered(city) == HALF
+    assert offered(city, voucher={"programme": "shenzhen-training"}) == HALF
+
+
+def test_a_startup_pays_less(city: Database) -> None:
+    _change_tenant(city, startup=True)
+    assert offered(city) == Quote(12_000_000, 10_000_007, 10_000_007 - 6_000_004)
+
+
+@pytest.mark.parametrize("voucher", [None, {"programme": "shenzhen-training"}])
+def test_what_needs_review_does_not_lower_it(city: Database, voucher: object) -> None:
+    _change_tenant(city, startup=None)
+    assert offered(city, voucher=voucher) == FULL
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"voucher": {"programme": "none"}},
+        {"activity": "inference"},
+        {"tenant_id": "uni"},
+        {"voucher": {"programme": "hangzhou-compute"}},
+    ],
+)
+def test_declined_out_of_scope_without_a_contract_or_applied_elsewhere_is_full_price(city: Database, changes: dict[str, Any]) -> None:
+    assert offered(city, **changes) == FULL
+
+
+@pytest.mark.parametrize(("used", "net"), [(10_000_000, 10_000_007), (9_999_998, 8_000_007)])
+def test_what_is_left_of_the_cap_is_all_that_counts(city: Database, used: int, net: int) -> None:
+    with city.write(CITY) as session:
+        session.add(SubsidyUseRow(programme="shenzhen-training", year=2026, tenant_id="acme", used_micros=used * 10**6))
+    quote = offered(city)
+    assert quote is not None
+    assert quote.net_price == net
+
+
+def test_a_cap_used_up_last_year_does_not_count(city: Database) -> None:
+    with city.write(CITY) as session:
+        session.add(SubsidyUseRow(programme="shenzhen-training", year=2025, tenant_id="acme", used_micros=10**13))
+    assert offered(city) == HALF
+
+
+def test_an_unregistered_provider_is_full_price(city: Database) -> None:
+    assert offered(city, cluster="hz", model="H800") == Quote(20_500_000, 20_500_000, 20_500_000)
+
+
+def test_what_has_no_price_is_not_offered(city: Database) -> None:
+    assert offered(city, cluster="hz", model=None) is None
+    with city.write(CITY) as session:
+        session.add(price_row("hz", None, "1", after(seconds=1)))
+    assert offered(city, cluster="hz", model=None) is None
+
+
+def test_a_job_without_cards_is_offered_cores(city: Database) -> None:
+    quote = offered(city, model=None)
+    assert quote is not None
+    assert (quote.list_price, quote.contracted_price) == (100_001, 100_001)
+
+
+def test_the_contract_that_is_named_counts_else_the_one_that_ends_first(city: Database) -> None:
+    with city.write(CITY) as session:
+        body = {**session.get_one(ContractRow, "C-1").body, "id": "C-2", "affiliated": True, "end": "2026-06-30"}
+        kept = Contract.model_validate(body)
+        session.add(
+            ContractRow(id="C-2", tenant_id="acme", provider_id="p-sz", body=kept.model_dump(mode="json"), created_at=NOW)
+        )
+    assert offered(city) == FULL
+    assert offered(city, contract="C-2") == FULL
+    assert offered(city, contract="C-1") == HALF
+
+
+def _change_tenant(city: Database, **changes: Any) -> None:
+    with city.write(CITY) as session:
+        session.get_one(TenantRow, "acme").body = tenant(**changes).model_dump(mode="json")

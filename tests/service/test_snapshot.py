@@ -1,0 +1,138 @@
+"""The moment the engine decides on: what runs is deducted, what is silent or unwell is left out, what must wait is held."""
+
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from scheduler.domain.states import AttemptState, JobState
+from scheduler.service.snapshot import Round, load_round
+from scheduler.store.database import CITY, Database
+from scheduler.store.live import NodeKey
+from scheduler.store.tables import ClusterRow, NodeRow
+from tests.builders import NOW, add_attempt, add_job, after, ascend, contract, contract_row, node_row
+
+NODES = (("hz", "h1"), ("sz", "s1"), ("sz", "s2"))
+
+
+def look(city: Database, heard_at: dict[NodeKey, datetime] | None = None, now: datetime = NOW) -> Round:
+    with city.read(CITY) as session:
+        return load_round(session, dict.fromkeys(NODES, now) if heard_at is None else heard_at, now)
+
+
+def free_cards(round_: Round) -> dict[str, int]:
+    return {node.name: int(round_.snapshot.free.card_milli[row].sum()) // 1000 for row, node in enumerate(round_.snapshot.fleet.nodes)}
+
+
+def test_an_idle_city_has_every_card_free(city: Database) -> None:
+    assert free_cards(look(city)) == {"h1": 8, "s1": 8, "s2": 8}
+
+
+@pytest.mark.parametrize("state", list(AttemptState))
+def test_what_is_active_is_deducted_and_what_has_ended_is_not(city: Database, state: AttemptState) -> None:
+    with city.write(CITY) as session:
+        job = add_job(session)
+        placement = {"node": "s1", "devices": ["s1/1", "s1/2"], "cpus": 10, "host_memory_gib": 100}
+        add_attempt(session, job, AttemptState.RUNNING, cards=2, placements=[placement]).state = state
+    round_ = look(city)
+    active = state in ("granted", "starting", "running", "unreachable")
+    assert free_cards(round_)["s1"] == (6 if active else 8)
+    assert [run.tenant for run in round_.snapshot.runs] == (["acme"] if active else [])
+    row = round_.snapshot.fleet.index["sz", "s1"]
+    assert int(round_.snapshot.free.cpu_milli[row]) == (54_000 if active else 64_000)
+
+
+def test_a_run_that_was_asked_to_stop_is_releasing(city: Database) -> None:
+    with city.write(CITY) as session:
+        add_attempt(session, add_job(session, preemptible=True), stop_as="preempted", checkpoint_at=after(seconds=5))
+    [run] = look(city).snapshot.runs
+    assert (run.releasing, run.preemptible, run.safe_at) == (True, True, int(after(seconds=5).timestamp()) * 10**6)
+
+
+@pytest.mark.parametrize(("seconds", "live"), [(30, True), (31, False)])
+def test_a_node_that_is_silent_is_not_live(city: Database, seconds: int, live: bool) -> None:
+    heard = {**dict.fromkeys(NODES, NOW), ("sz", "s1"): after(seconds=-seconds)}
+    assert {node.name: node.live for node in look(city, heard).snapshot.fleet.nodes} == {"h1": True, "s1": live, "s2": True}
+
+
+def test_no_node_of_a_silent_cluster_is_live(city: Database) -> None:
+    with city.write(CITY) as session:
+        session.get_one(ClusterRow, "sz").heard_at = after(seconds=-31)
+    assert {node.name: node.live for node in look(city).snapshot.fleet.nodes} == {"h1": True, "s1": False, "s2": False}
+
+
+def test_after_redis_was_flushed_nothing_is_live_and_nothing_is_forgotten(city: Database) -> None:
+    round_ = look(city, {})
+    assert not any(node.live for node in round_.snapshot.fleet.nodes)
+    assert free_cards(round_) == {"h1": 8, "s1": 8, "s2": 8}
+
+
+@pytest.mark.parametrize("health", ["degraded", "lost"])
+def test_a_card_that_is_not_healthy_is_not_schedulable_even_while_it_is_held(city: Database, health: str) -> None:
+    with city.write(CITY) as session:
+        accelerators = ascend("s1")
+        accelerators[0]["health"] = health
+        node = session.get_one(NodeRow, ("sz", "s1"))
+        node.capacity = {**node.capacity, "accelerators": accelerators}
+        add_attempt(session, add_job(session), placements=[{"node": "s1", "devices": ["s1/0", "s1/1"]}], cards=2)
+    round_ = look(city)
+    assert free_cards(round_)["s1"] == 6
+    assert (round_.snapshot.free.card_milli >= 0).all()
+
+
+def test_a_run_on_a_node_that_is_gone_deducts_nothing(city: Database) -> None:
+    with city.write(CITY) as session:
+        add_attempt(session, add_job(session), placements=[{"node": "gone", "devices": ["gone/0"]}])
+    assert free_cards(look(city)) == {"h1": 8, "s1": 8, "s2": 8}
+
+
+def holds(city: Database, **changes: Any) -> str | None:
+    with city.write(CITY) as session:
+        job = add_job(session, **changes)
+    [queued] = [queued for queued in look(city).snapshot.queue if queued.id == job.id]
+    return queued.hold.code if queued.hold else None
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "hold"),
+    [
+        ("2026-01-01", "2026-12-31", None),
+        ("2026-03-02", "2026-03-02", None),
+        ("2026-03-03", "2026-12-31", "waiting_for_contract"),
+        ("2026-01-01", "2026-03-01", "waiting_for_contract"),
+    ],
+)
+def test_a_contract_that_is_not_in_force_holds_its_jobs(city: Database, start: str, end: str, hold: str | None) -> None:
+    with city.write(CITY) as session:
+        session.add(contract_row(contract("C-2", start=start, end=end)))
+    assert holds(city, contract="C-2") == hold
+
+
+def test_a_job_goes_only_where_its_contract_is(city: Database) -> None:
+    assert holds(city, contract="C-1") is None
+    assert look(city).snapshot.queue[0].clusters == {"sz"}
+
+
+@pytest.mark.parametrize(
+    ("state", "hold"),
+    [
+        (JobState.QUEUED, "waiting_for_dependency"),
+        (JobState.RUNNING, "waiting_for_dependency"),
+        (JobState.SUCCEEDED, None),
+        (JobState.FAILED, "dependency_failed"),
+        (JobState.CANCELLED, "dependency_failed"),
+    ],
+)
+def test_a_dependency_holds_a_job_until_it_has_succeeded(city: Database, state: JobState, hold: str | None) -> None:
+    with city.write(CITY) as session:
+        first = add_job(session)
+        first.state = state
+    assert holds(city, depends_on=[first.id]) == hold
+
+
+def test_racks_come_from_labels(city: Database) -> None:
+    with city.write(CITY) as session:
+        node = node_row("sz", "s3", ascend("s3"))
+        node.capacity = {**node.capacity, "labels": {"rack": "r-1"}}
+        session.add(node)
+    assert {node.name: node.rack for node in look(city).snapshot.fleet.nodes}["s3"] == "r-1"
