@@ -12,7 +12,8 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from redis import RedisError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DataError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
 from scheduler.contract.problem import FieldError, Problem
@@ -62,6 +63,12 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "该 Idempotency-Key 曾用于不同的请求体,请为新请求使用新的键",
     ),
     "job_finished": (409, "Job has finished", "job {id} has ended as {state}", "作业 {id} 已以 {state} 结束"),
+    "unstorable_value": (
+        422,
+        "Value that cannot be stored",
+        "a value holds what the database cannot, such as a NUL character",
+        "某个值含有数据库无法保存的内容,例如 NUL 字符",
+    ),
     "internal_error": (500, "Internal error", "something went wrong on our side; it has been logged", "服务内部错误,已记录"),
     "store_unavailable": (503, "Store unavailable", "a store is not answering; try again shortly", "存储暂不可用,请稍后重试"),
 }
@@ -148,6 +155,12 @@ def install(app: FastAPI) -> None:
             return ProblemError("malformed_json", what=_UNREADABLE.get(type(error.__cause__), "it cannot be read")).response()
         return ProblemError("no_such_path" if error.status_code == 404 else "internal_error").response()
 
+    @app.exception_handler(DataError)
+    def _(_request: Request, _error: DataError) -> JSONResponse:
+        """A value no validation of ours minds and the database cannot hold, such as a NUL in text."""
+        return ProblemError("unstorable_value").response()
+
+    @app.exception_handler(PoolTimeoutError)
     @app.exception_handler(OperationalError)
     @app.exception_handler(RedisError)
     def _(request: Request, error: Exception) -> JSONResponse:

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 import uvicorn
 from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy.exc import ArgumentError, OperationalError
 
 from agents.signals import stop_on_signals
@@ -25,7 +27,7 @@ from scheduler.store.live import Live
 from scheduler.store.migrate import migrate as migrate_database
 
 SECRET_BYTES = 32
-REDIS_TIMEOUT_SECONDS = 5
+REDIS_TIMEOUT_SECONDS = 2
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 DatabaseUrl = Annotated[str, typer.Option("--database", envvar="SUANWANG_DATABASE_URL", show_envvar=True, help="SQLAlchemy URL.")]
@@ -90,7 +92,8 @@ def token(
 
 def open_city(database: str, redis: str) -> City:
     """A city's stores by URL. Raises UsageProblemError where one does not answer."""
-    client = Redis.from_url(redis, socket_timeout=REDIS_TIMEOUT_SECONDS, socket_connect_timeout=REDIS_TIMEOUT_SECONDS)
+    deadlines = {"socket_timeout": REDIS_TIMEOUT_SECONDS, "socket_connect_timeout": REDIS_TIMEOUT_SECONDS}
+    client = Redis.from_url(redis, **deadlines, retry=Retry(NoBackoff(), 0))  # whoever asked decides whether to ask again
     try:
         client.ping()
     except RedisError as error:

@@ -86,7 +86,7 @@ class Client:
         return _read_as(self._request("GET", "/v1/clusters"), TypeAdapter(list[ClusterView]))
 
     def prices(self) -> list[PriceView]:
-        return TypeAdapter(list[PriceView]).validate_json(self._request("GET", "/v1/prices").content)
+        return _read_as(self._request("GET", "/v1/prices"), TypeAdapter(list[PriceView]))
 
     def register(self, noun: str, body: BaseModel | Mapping[str, Any]) -> None:
         """Register a provider, tenant, cluster, contract, price or programme (the plural noun of its path)."""

@@ -25,7 +25,7 @@ from scheduler.engine.order import Usage
 from scheduler.engine.snapshot import Snapshot
 from scheduler.service.lifecycle import lock_job, request_cancel, submit
 from scheduler.service.registry import load_registry
-from scheduler.service.snapshot import load_fleet, queued_job
+from scheduler.service.snapshot import queued_job, registered_fleet
 from scheduler.store.tables import AttemptRow, ContractRow, CostRecordRow, JobEventRow, JobRow, LogRow, ProgrammeRow
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -184,14 +184,12 @@ def _unknown(field: str, noun: str, id_: str) -> ProblemError:
 
 
 def _check_size(session: Session, city: City, tenant: str, spec: JobSpec) -> None:
-    """Refuse what is larger than every cluster. Hardware nobody has yet may still come: such a job waits, with its verdict."""
+    """Refuse what is larger than every cluster, in each alternative. Hardware nobody has yet may still come: such a job waits."""
     now = city.clock()
-    registry = load_registry(session)
-    fleet = load_fleet(session, registry, {}, now)
-    job = queued_job(registry, "", tenant, now, spec, {}, now)
+    fleet = registered_fleet(session)
+    job = queued_job(load_registry(session), "", tenant, now, spec, {}, now)
     verdict = could_ever_fit(Snapshot(0, fleet, fleet.all_free(), Usage.none(fleet), (job,)), job)
-    too_large = [] if verdict is None else [reason for reason in verdict.reasons if reason.code.startswith("never_larger")]
-    if too_large:
-        reason = too_large[0]
+    if verdict is not None and all(reason.code.startswith("never_larger") for reason in verdict.reasons):
+        reason = verdict.reasons[0]
         error = FieldError(field="hardware.nodes", message=reason.text("en"), message_zh=reason.text("zh"))
         raise ProblemError("job_never_fits", [error], reason=reason.text("en"), reason_zh=reason.text("zh"))

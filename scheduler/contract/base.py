@@ -1,5 +1,6 @@
 """What all wire models share: strictness, and the constrained types used across them."""
 
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
@@ -7,6 +8,8 @@ from stdnum.cn import uscc
 
 from scheduler.domain.clock import parse_duration_seconds, rfc3339
 from scheduler.domain.money import format_cny, parse_cny
+
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 
 class Wire(BaseModel):
@@ -37,6 +40,12 @@ def _uscc(text: str) -> str:
     return text
 
 
+def _plausible(moment: datetime) -> datetime:
+    if not _EARLIEST <= moment < _LATEST:
+        raise ValueError("a time between the years 2000 and 2200 is allowed")
+    return moment
+
+
 Duration = Annotated[str, StringConstraints(max_length=20), AfterValidator(_duration)]
 """A span such as `24h`; read it with `parse_duration_seconds`."""
 
@@ -57,8 +66,8 @@ Key = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:-]{0,1
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 
-Moment = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str)]
-"""RFC 3339 with a zone in, UTC out."""
+Moment = Annotated[AwareDatetime, AfterValidator(_plausible), PlainSerializer(rfc3339, return_type=str)]
+"""RFC 3339 with a zone in, UTC out; between the years 2000 and 2200, which every store and time zone can hold."""
 
 Count = Annotated[int, Field(ge=0, le=2**53)]
 

@@ -79,8 +79,13 @@ def load_fleet(session: Session, registry: Registry, heard_at: Mapping[NodeKey, 
     nodes = []
     for row in session.scalars(select(NodeRow)):
         silent = is_silent(registry.heard_at[row.cluster_id], now) or is_silent(heard_at.get((row.cluster_id, row.hostname)), now)
-        nodes.append(_node(row, live=not silent))
+        nodes.append(_node(row, (Health.HEALTHY,), live=not silent))
     return Fleet.of(nodes)
+
+
+def registered_fleet(session: Session) -> Fleet:
+    """Every node with all its cards, degraded ones and silent nodes included: what the size of a request is measured against."""
+    return Fleet.of([_node(row, tuple(Health), live=True) for row in session.scalars(select(NodeRow))])
 
 
 def queued_job(
@@ -127,23 +132,23 @@ def _dependency_states(session: Session, specs: Sequence[JobSpec]) -> dict[str, 
     return {row.id: row.state for row in session.scalars(select(JobRow).where(JobRow.id.in_(named)))} if named else {}
 
 
-def _node(row: NodeRow, *, live: bool) -> Node:
+def _node(row: NodeRow, usable: tuple[Health, ...], *, live: bool) -> Node:
     capacity = row.capacity
     return Node(
         cluster=row.cluster_id,
         name=row.hostname,
         cpu_milli=capacity["cpu_cores"] * 1000,
         memory_bytes=capacity["memory_bytes"],
-        cards=tuple(_card(Accelerator.model_validate(card)) for card in capacity["accelerators"]),
+        cards=tuple(_card(Accelerator.model_validate(card), usable) for card in capacity["accelerators"]),
         rack=capacity["labels"].get("rack"),
         live=live,
     )
 
 
-def _card(card: Accelerator) -> Card:
+def _card(card: Accelerator, usable: tuple[Health, ...]) -> Card:
     nominal = shipped_catalogue().nominal_memory_bytes(card.vendor, card.model)
     kind = Kind(card.vendor, card.model, card.hardware_class, nominal or card.memory_bytes)
-    return Card(card.uuid, kind if card.health is Health.HEALTHY else None)
+    return Card(card.uuid, kind if card.health in usable else None)
 
 
 def _run(fleet: Fleet, attempt: AttemptRow, job: JobRow, spec: JobSpec) -> ActiveRun:

@@ -250,3 +250,22 @@ def test_whatever_is_sent_is_stored_whole_or_refused(world: World, body: Any) ->
         assert world.rows() == before
     else:
         assert world.rows()["jobs"] == before["jobs"] + 1
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00", "1999-12-31T23:59:59Z"])
+def test_times_no_store_could_hold_are_refused(untouched: World, moment: str) -> None:
+    body = {"role": "finance", "note": "for ever", "expires_at": moment}
+    problem(untouched.call("POST", "/v1/tokens", "operator", json=body), 422, "invalid_request", "expires_at")
+
+
+def test_a_degraded_card_does_not_make_its_cluster_smaller(world: World) -> None:
+    """It is repaired one day: a job as large as the cluster waits for that, it is not refused."""
+    world.report("sz-ascend", "n1", [card(index, health="degraded" if index == 0 else "healthy") for index in range(8)])
+    assert world.submit(hardware={**HARDWARE, "nodes": 1})["state"] == "queued"
+
+
+def test_an_alternative_that_may_still_come_keeps_a_job(world: World) -> None:
+    world.report("sz-ascend", "n1", [card(index) for index in range(8)])
+    too_large, nobody_has_it = {**HARDWARE, "nodes": 9}, {"models": ["B200"], "per_node": 8}
+    assert world.submit(hardware=[too_large, nobody_has_it])["state"] == "queued"
+    problem(world.call("POST", "/v1/jobs", "tenant-a", json=spec(hardware=[too_large])), 422, "job_never_fits", "hardware.nodes")

@@ -113,6 +113,7 @@ def test_registering_and_looking(world: World, client: Who) -> None:
     world.report("sz-nvidia", "n1", [card(0, "H800")])
     assert [row.model for row in client("laptop").inventory().rows] == ["H800"]
     assert [cluster.id for cluster in operator.clusters()] == ["sz-ascend", "sz-nvidia"]
+    assert [price.model for price in operator.prices()] == ["910B3", "H800"]
     with pytest.raises(ApiProblemError) as refused:
         operator.register("providers", {**provider.model_dump(), "name": "other"})
     assert refused.value.problem.status == 409
@@ -180,7 +181,7 @@ def test_a_server_that_is_no_city_is_said_to_be_none() -> None:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         with Client(f"http://127.0.0.1:{server.server_port}", "t") as client:
-            for read in (client.inventory, client.clusters, client.jobs, lambda: list(client.cost_records())):
+            for read in (client.inventory, client.clusters, client.prices, client.jobs, lambda: list(client.cost_records())):
                 with pytest.raises(ApiUnreachableError, match="cannot read"):
                     read()
             with pytest.raises(ApiUnreachableError, match="answered 502 without saying why"):

@@ -9,7 +9,7 @@ from scheduler.contract.sync import RunState
 from scheduler.domain.states import AttemptState, JobState
 from scheduler.service.expiry import Patience, expire
 from scheduler.store.database import CITY, Database
-from scheduler.store.tables import AttemptRow, ClusterRow, JobRow
+from scheduler.store.tables import ClusterRow
 from tests.builders import NOW, add_attempt, add_job, after
 from tests.service.test_sync import placed, run, seen
 from tests.service.town import exchange

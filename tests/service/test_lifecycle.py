@@ -41,7 +41,14 @@ DONE, CANCELLED = Reason("succeeded"), Reason("cancelled")
     ],
 )
 def test_an_end_requeues_or_concludes(
-    end: AttemptState, reason: Reason, failures: int, losses: int, cancelled: bool, state: JobState, code: str, counted: tuple[int, int]
+    end: AttemptState,
+    reason: Reason,
+    failures: int,
+    losses: int,
+    cancelled: bool,
+    state: JobState,
+    code: str,
+    counted: tuple[int, int],
 ) -> None:
     following = after_attempt(end, reason, Retries(node_lost=2, failed=1), failures, losses, cancelled=cancelled)
     assert (following.state, following.reason.code) == (state, code)

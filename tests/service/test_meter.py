@@ -185,7 +185,10 @@ def test_what_was_preempted_and_what_was_retried_is_said(city: Database) -> None
     second = again(city, first, after(seconds=200))
     end(city, second, after(seconds=250))
     post(city, after(hours=1))
-    assert [(line.attempt_number, line.preempted_seconds, line.retried_seconds) for line in records(city)] == [(1, 100, 0), (2, 0, 50)]
+    assert [(line.attempt_number, line.preempted_seconds, line.retried_seconds) for line in records(city)] == [
+        (1, 100, 0),
+        (2, 0, 50),
+    ]
 
 
 def capped(database: Database, cap: str, pool: str = "500000000.00") -> None:
@@ -197,7 +200,9 @@ def capped(database: Database, cap: str, pool: str = "500000000.00") -> None:
         session.add_all([price_row("sz", "910B3", "10"), contract_row(contract()), programme_row(document)])
 
 
-@pytest.mark.parametrize(("cap", "pool", "code"), [("100.000001", "500000000", "cap_reached"), ("500", "100.000001", "pool_reached")])
+@pytest.mark.parametrize(
+    ("cap", "pool", "code"), [("100.000001", "500000000", "cap_reached"), ("500", "100.000001", "pool_reached")]
+)
 def test_a_limit_is_used_to_the_micro_and_never_overdrawn(database: Database, cap: str, pool: str, code: str) -> None:
     capped(database, cap, pool)
     for hours in (1, 2, 3, 4):

@@ -18,7 +18,9 @@ FULL = Quote(12_000_000, 10_000_007, 10_000_007)
 HALF = Quote(12_000_000, 10_000_007, 10_000_007 - 5_000_003)
 
 
-def offered(city: Database, tenant_id: str = "acme", model: str | None = "910B3", cluster: str = "sz", **changes: Any) -> Quote | None:
+def offered(
+    city: Database, tenant_id: str = "acme", model: str | None = "910B3", cluster: str = "sz", **changes: Any
+) -> Quote | None:
     terms = Terms.of(tenant_id, spec(**changes))
     with city.read(CITY) as session:
         registry = load_registry(session)
@@ -51,7 +53,9 @@ def test_what_needs_review_does_not_lower_it(city: Database, voucher: object) ->
         {"voucher": {"programme": "hangzhou-compute"}},
     ],
 )
-def test_declined_out_of_scope_without_a_contract_or_applied_elsewhere_is_full_price(city: Database, changes: dict[str, Any]) -> None:
+def test_declined_out_of_scope_without_a_contract_or_applied_elsewhere_is_full_price(
+    city: Database, changes: dict[str, Any]
+) -> None:
     assert offered(city, **changes) == FULL
 
 
@@ -91,9 +95,7 @@ def test_the_contract_that_is_named_counts_else_the_one_that_ends_first(city: Da
     with city.write(CITY) as session:
         body = {**session.get_one(ContractRow, "C-1").body, "id": "C-2", "affiliated": True, "end": "2026-06-30"}
         kept = Contract.model_validate(body)
-        session.add(
-            ContractRow(id="C-2", tenant_id="acme", provider_id="p-sz", body=kept.model_dump(mode="json"), created_at=NOW)
-        )
+        session.add(ContractRow(id="C-2", tenant_id="acme", provider_id="p-sz", body=kept.model_dump(mode="json"), created_at=NOW))
     assert offered(city) == FULL
     assert offered(city, contract="C-2") == FULL
     assert offered(city, contract="C-1") == HALF

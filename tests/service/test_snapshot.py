@@ -21,7 +21,9 @@ def look(city: Database, heard_at: dict[NodeKey, datetime] | None = None, now: d
 
 
 def free_cards(round_: Round) -> dict[str, int]:
-    return {node.name: int(round_.snapshot.free.card_milli[row].sum()) // 1000 for row, node in enumerate(round_.snapshot.fleet.nodes)}
+    return {
+        node.name: int(round_.snapshot.free.card_milli[row].sum()) // 1000 for row, node in enumerate(round_.snapshot.fleet.nodes)
+    }
 
 
 def test_an_idle_city_has_every_card_free(city: Database) -> None:

@@ -208,7 +208,12 @@ def test_a_checkpoint_is_remembered(city: Database) -> None:
 def test_what_is_desired_has_all_a_launcher_needs(city: Database) -> None:
     attempt = placed(city, A.GRANTED, name="qwen-sft")
     [wanted] = exchange(city, "sz", [], LATER)
-    assert (wanted.attempt, wanted.fencing_token, wanted.name, wanted.tenant) == (attempt.id, attempt.fencing_token, "qwen-sft", "acme")
+    assert (wanted.attempt, wanted.fencing_token, wanted.name, wanted.tenant) == (
+        attempt.id,
+        attempt.fencing_token,
+        "qwen-sft",
+        "acme",
+    )
     assert (wanted.per_node, wanted.placements[0].node, wanted.max_runtime_seconds) == (8, "s1", 86_400)
     assert exchange(city, "hz", [], LATER) == []
 

@@ -26,7 +26,7 @@ from scheduler.store.tables import AttemptRow, ClusterRow, CostRecordRow, JobEve
 from tests.builders import NOW, add_job
 
 
-class Crash(Exception):  # noqa: N818 - it is no error of ours
+class Crash(Exception):
     """The process died here."""
 
 
@@ -163,4 +163,3 @@ def books(database: Database) -> Books:
             taken.take(json.loads(row.payload))
             assert (row.sequence, row.hash) == (taken.head.sequence, taken.head.hash)
     return taken
-
