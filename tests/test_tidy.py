@@ -25,7 +25,6 @@ VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 STARTED_BY_OTHERS = {
     "scheduler.store.migrations.env": "Alembic",
     "scheduler.store.migrations.versions": "Alembic",
-    "api.cli.demo.train": "the demo's job, run by Ray",
 }
 """Modules no import leads to, and who starts them instead; a package stands for what is in it."""
 
@@ -66,7 +65,7 @@ def floats(module: ast.AST) -> Iterator[str]:
     for node in ast.walk(module):
         match node:
             case ast.Constant(value=float() | complex()):
-                yield f"line {node.lineno}: the literal {node.value}"
+                yield f"line {node.lineno}: the literal {node.value!r}"
             case ast.Name(id="float" | "round"):
                 yield f"line {node.lineno}: {node.id}"
             case ast.BinOp(op=ast.Div()) | ast.AugAssign(op=ast.Div()):
@@ -107,7 +106,7 @@ def test_every_exception_to_that_still_exists() -> None:
 
 
 def imported() -> set[str]:
-    """Every module some other module imports, as `a.b` in `from a import b` too, and those named in strings for later."""
+    """Every module that another imports, as `a.b` in `from a import b` too, or names in a string to start it later."""
     known = {dotted(path) for path in MODULES}
     found: set[str] = set()
     for path in MODULES:
@@ -128,5 +127,7 @@ def _imports(module: ast.Module) -> Iterator[str]:
 
 
 def entry_points() -> set[str]:
+    """The commands of the distribution, and modules one runs with `python -m`."""
     scripts: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"]
-    return {target.partition(":")[0] for target in scripts.values()}
+    run = {dotted(path) for path in MODULES if '\nif __name__ == "__main__":\n' in path.read_text("utf-8")}
+    return run | {target.partition(":")[0] for target in scripts.values()}

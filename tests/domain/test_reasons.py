@@ -44,6 +44,7 @@ def test_every_reason_in_the_sources_is_registered_and_fills_its_text() -> None:
         if keys is not None:
             missing = placeholders(TEXTS[code]["en"]) - keys
             assert not missing, f"{where}: {code!r} needs {missing}"
+    assert {code for _, code, _ in uses} == set(TEXTS), "a code that nobody uses is dead"
 
 
 def reasons_in(file: Path) -> Iterator[tuple[str, str, frozenset[str] | None]]:
@@ -53,8 +54,20 @@ def reasons_in(file: Path) -> Iterator[tuple[str, str, frozenset[str] | None]]:
     for call in ast.walk(tree):
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Reason" and call.args:
             keys = _keys(call.args[1], known) if len(call.args) > 1 else frozenset[str]()
-            for code in _codes(call.args[0]):
+            for code in _codes(_value(call.args[0], tree)):
                 yield f"{file.relative_to(ROOT)}:{call.lineno}", code, keys
+
+
+def _value(node: ast.expr, tree: ast.AST) -> ast.expr:
+    """What a name was last set to above its use; any other expression as it is."""
+    if not isinstance(node, ast.Name):
+        return node
+    above = [
+        each
+        for each in ast.walk(tree)
+        if isinstance(each, ast.Assign) and each.lineno < node.lineno and ast.unparse(each.targets[0]) == node.id
+    ]
+    return max(above, key=lambda each: each.lineno).value if above else node
 
 
 def _codes(node: ast.expr) -> Iterator[str]:

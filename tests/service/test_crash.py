@@ -22,7 +22,7 @@ from tests.store.databases import fresh_database, in_a_hurry, valkey
 
 pytestmark = pytest.mark.processes
 MAX_TICKS = 60
-EVERY = 7
+EVERY = 5
 ENDS = {"succeeded", "cancelled", "retries_exhausted"}
 
 

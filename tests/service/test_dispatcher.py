@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from scheduler.domain.states import AttemptState, JobState
+from scheduler.engine.cycle import cycle
 from scheduler.service.dispatcher import Pace
 from scheduler.service.expiry import Patience
 from scheduler.service.leadership import DeposedError
@@ -18,6 +19,7 @@ from tests.store.databases import valkey
 
 pytestmark = pytest.mark.processes
 A, J = AttemptState, JobState
+CYCLE = "scheduler.service.dispatcher.cycle"
 BIG: dict[str, Any] = {"hardware": {"models": ["910B3"], "nodes": 2, "per_node": 8}}
 
 
@@ -50,8 +52,7 @@ def test_fencing_tokens_only_grow(town: Town) -> None:
 
 
 def test_the_cheaper_place_after_the_voucher_is_taken(town: Town) -> None:
-    either = {"hardware": {"per_node": 8}}
-    job = town.submit(**either)
+    job = town.submit(hardware={"per_node": 8})
     town.tick()
     assert town.attempts(job)[0].cluster_id == "sz"
     assert town.reason(job) == "placed_cheapest_net"
@@ -100,16 +101,13 @@ def test_a_job_whose_dependency_failed_ends_and_so_do_those_behind_it(town: Town
 
 def test_a_job_cancelled_between_snapshot_and_commit_is_not_granted(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     job, other = town.submit(), town.submit(hardware={"per_node": 1})
-    from scheduler.service import dispatcher
-
-    decide = dispatcher.cycle
 
     def cancel_meanwhile(snapshot: Any) -> Any:
-        decisions = decide(snapshot)
+        decisions = cycle(snapshot)
         town.cancel(job)
         return decisions
 
-    monkeypatch.setattr(dispatcher, "cycle", cancel_meanwhile)
+    monkeypatch.setattr(CYCLE, cancel_meanwhile)
     town.tick()
     assert (town.state(job), town.attempts(job)) == (J.CANCELLED, [])
     assert town.state(other) == J.GRANTED
@@ -119,18 +117,16 @@ def test_a_job_being_cancelled_while_its_verdict_is_noted_stays_cancelled(town: 
     """The cancellation has locked the job but not committed yet when the dispatcher wants to note why it waits."""
     first = town.submit(hardware={"per_node": 1})
     job = town.submit(depends_on=[first])
-    from scheduler.service import dispatcher
-
-    decide, turns = dispatcher.cycle, []
+    turns: list[Any] = []
 
     def decide_then(snapshot: Any) -> Any:
-        decisions = decide(snapshot)
+        decisions = cycle(snapshot)
         decided.set()
         go_on.wait(5)
         return decisions
 
     decided, go_on = Event(), Event()
-    monkeypatch.setattr(dispatcher, "cycle", decide_then)
+    monkeypatch.setattr(CYCLE, decide_then)
     turning = Thread(target=lambda: turns.append(town.turn()))
     turning.start()
     decided.wait(5)
@@ -226,18 +222,15 @@ def test_a_second_dispatcher_waits_its_turn_and_takes_over(town: Town) -> None:
 
 def test_a_leader_deposed_while_it_decides_commits_nothing(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     job = town.submit()
-    from scheduler.service import dispatcher
-
-    decide = dispatcher.cycle
 
     def overtaken(snapshot: Any) -> Any:
-        monkeypatch.setattr(dispatcher, "cycle", decide)
+        monkeypatch.setattr(CYCLE, cycle)
         town.now += timedelta(seconds=11)
         town.hear()
         town.new_dispatcher().turn()
-        return decide(snapshot)
+        return cycle(snapshot)
 
-    monkeypatch.setattr(dispatcher, "cycle", overtaken)
+    monkeypatch.setattr(CYCLE, overtaken)
     with pytest.raises(DeposedError):
         town.turn()
     assert len(town.attempts(job)) <= 1

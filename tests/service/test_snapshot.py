@@ -112,7 +112,7 @@ def test_a_contract_that_is_not_in_force_holds_its_jobs(city: Database, start: s
 
 def test_a_job_goes_only_where_its_contract_is(city: Database) -> None:
     assert holds(city, contract="C-1") is None
-    assert look(city).snapshot.queue[0].clusters == {"sz"}
+    assert look(city).snapshot.queue[0].clusters == frozenset({"sz"})
 
 
 @pytest.mark.parametrize(

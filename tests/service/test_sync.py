@@ -4,13 +4,14 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from scheduler.contract.sync import ObservedRun, RunState
 from scheduler.domain.states import AttemptState, JobState
 from scheduler.service.lifecycle import lock_job, request_cancel
 from scheduler.store.database import CITY, Database
-from scheduler.store.tables import AttemptRow, ClusterRow, JobRow
+from scheduler.store.tables import AttemptRow, ClusterRow, JobEventRow, JobRow
 from tests.builders import NOW, add_attempt, add_job, after
 from tests.service.town import exchange
 
@@ -127,10 +128,8 @@ def test_a_cluster_that_is_back_is_said_to_be_back(city: Database) -> None:
     attempt = placed(city, A.UNREACHABLE)
     exchange(city, "sz", [run(attempt)], LATER)
     with city.read(CITY) as session:
-        from scheduler.store.tables import JobEventRow
-
-        events = session.query(JobEventRow).filter_by(job_id=attempt.job_id).order_by(JobEventRow.id).all()
-        assert events[-1].reason["code"] == "cluster_back"
+        events = session.scalars(select(JobEventRow).where(JobEventRow.job_id == attempt.job_id).order_by(JobEventRow.id)).all()
+    assert events[-1].reason["code"] == "cluster_back"
 
 
 @pytest.mark.parametrize("before", [A.GRANTED, A.STARTING, A.RUNNING, A.UNREACHABLE])

