@@ -60,6 +60,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "its cards in {cluster} are being freed: {runs} run(s) were asked to stop",
         "zh": "集群 {cluster} 中的加速卡正在释放:已要求 {runs} 个运行停止",
     },
+    "waiting_behind_reservation": {
+        "en": "would fit in {cluster} now, but could delay a job ahead of it that has cards reserved there in {seconds} s",
+        "zh": "集群 {cluster} 现可容纳,但可能推迟排在前面、最迟 {seconds} 秒后在此启动的已预留作业",
+    },
     "waiting_for_cluster": {
         "en": "the clusters that could run it ({clusters}) are not answering; no new grants until they do",
         "zh": "可运行该作业的集群({clusters})没有应答,恢复前不再授权",

@@ -6,7 +6,8 @@ Enter at `cycle.cycle(snapshot) -> Decisions`. One round, in the words of the mo
 2. `place`    for each job, every cluster and model where the whole gang fits, proven node by node (`fleet`, `shape`);
 3. `cycle`    the cheapest of those after voucher is granted and its cards are deducted at once;
 4. `preempt`  where nothing fits, the lower-priority gangs whose stopping loses the fewest card-seconds;
-5. `explain`  for every job that got nothing: wait or never, with the numbers behind it.
+5. `reserve`  a blocked job is promised a time and a place that those behind it must not delay (backfill);
+6. `explain`  for every job that got nothing: wait or never, with the numbers behind it.
 
 Nothing here reads a clock, a database or a random number. Times are integer microseconds since the epoch.
 """

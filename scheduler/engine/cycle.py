@@ -1,7 +1,8 @@
 """One scheduling round: `cycle(snapshot) -> Decisions`, pure and deterministic.
 
 Two pictures of what is free are kept: `now`, and `soon`, which adds the cards of attempts already asked to stop. A job that
-fits only soon is not granted, but its place is kept for it: nobody behind it may take what it waits for.
+fits only soon is not granted, but its place is kept for it: nobody behind it may take what it waits for. A job that fits only
+once others have ended may be promised a place at that time (`reserve`), which those behind it must not delay.
 """
 
 from collections.abc import Iterator
@@ -14,8 +15,9 @@ from scheduler.engine.fleet import NO_KIND, Free
 from scheduler.engine.order import QueuedJob, Usage, in_order
 from scheduler.engine.place import Place, places
 from scheduler.engine.preempt import MAX_SEARCHES, cheapest_victims
+from scheduler.engine.reserve import MAX_PROMISES, Outlook, Promise, ends_at, limit, promise
 from scheduler.engine.shape import Shape
-from scheduler.engine.snapshot import ActiveRun, Decisions, Grant, Preemption, Quote, Snapshot, Verdict
+from scheduler.engine.snapshot import ActiveRun, Backfill, Decisions, Grant, Preemption, Quote, Snapshot, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,13 @@ class _Round:
     usage: Usage
     preemptible: list[ActiveRun]
     releasing: list[ActiveRun]
+    occupants: list[ActiveRun]
     searches_left: int = MAX_SEARCHES
     grants: list[Grant] = field(default_factory=list)
     preemptions: list[Preemption] = field(default_factory=list)
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    promises: list[Promise] = field(default_factory=list)
+    promised: set[int] = field(default_factory=set)
 
 
 def cycle(snapshot: Snapshot) -> Decisions:
@@ -67,13 +72,14 @@ def cycle(snapshot: Snapshot) -> Decisions:
         if job.hold is not None:
             round_.verdicts[job.id] = Verdict("wait", (job.hold,))
             continue
-        likeness = (job.shapes, job.terms, job.clusters)
+        likeness = (job.shapes, job.terms, job.clusters, job.max_runtime_seconds)
         verdict = hopeless.get(likeness) or _decide(round_, job)
         if verdict is not None:
             round_.verdicts[job.id] = verdict
             if verdict.reasons[0].code != "waiting_for_release":
                 hopeless[likeness] = verdict
-    return Decisions(tuple(round_.grants), tuple(round_.preemptions), round_.verdicts)
+    promised_at = {each.job: each.at for each in round_.promises}
+    return Decisions(tuple(round_.grants), tuple(round_.preemptions), round_.verdicts, promised_at)
 
 
 def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> Iterator[Offer]:
@@ -100,21 +106,51 @@ def _begin(snapshot: Snapshot) -> _Round:
         usage=snapshot.usage.copy(),
         preemptible=[run for run in snapshot.runs if run.preemptible and not run.releasing],
         releasing=releasing,
+        occupants=[run for run in snapshot.runs if not run.releasing],
     )
 
 
 def _decide(round_: _Round, job: QueuedJob) -> Verdict | None:
     """Grant the job and return None, or return why not."""
+    end = ends_at(round_.snapshot.now, job.max_runtime_seconds)
+    free = limit(round_.now, round_.promises, end)
     for alternative, shape in enumerate(job.shapes):
-        found = sorted(offers(round_.snapshot, round_.now, job, shape), key=Offer.rank)
+        found = sorted(offers(round_.snapshot, free, job, shape), key=Offer.rank)
         if found:
-            _grant(round_, job, alternative, found)
+            _grant(round_, job, alternative, found, end)
             return None
     kept = _keep_place(round_, job) or _make_room(round_, job)
-    return kept or explain(round_.snapshot, round_.now, job)
+    if kept is not None:
+        return kept
+    behind = _behind_promise(round_, job) if free is not round_.now else None
+    _promise(round_, job)
+    return behind or explain(round_.snapshot, round_.now, job)
 
 
-def _grant(round_: _Round, job: QueuedJob, alternative: int, found: list[Offer]) -> None:
+def _behind_promise(round_: _Round, job: QueuedJob) -> Verdict | None:
+    """Where the job would fit now but could delay one that was promised its place."""
+    for shape in job.shapes:
+        found = min(offers(round_.snapshot, round_.now, job, shape), key=Offer.rank, default=None)
+        if found is not None:
+            cluster = round_.snapshot.fleet.clusters[found.place.cluster]
+            starts = [each.at for each in round_.promises if each.place.cluster == found.place.cluster]
+            seconds = (min(starts, default=round_.snapshot.now) - round_.snapshot.now) // 1_000_000
+            return Verdict("wait", (Reason("waiting_behind_reservation", {"cluster": cluster, "seconds": seconds}),))
+    return None
+
+
+def _promise(round_: _Round, job: QueuedJob) -> None:
+    """Promise a blocked job its place, if the policy gives it one and the ends of running jobs tell when."""
+    pool = frozenset(kind for shape in job.shapes for kind in round_.snapshot.fleet.kinds_for(shape))
+    if len(round_.promises) >= MAX_PROMISES or (round_.snapshot.backfill is Backfill.EASY and pool & round_.promised):
+        return
+    found = promise(round_.snapshot, Outlook(round_.soon, round_.occupants, round_.promises), job)
+    if found is not None:
+        round_.promises.append(found)
+        round_.promised |= pool
+
+
+def _grant(round_: _Round, job: QueuedJob, alternative: int, found: list[Offer], end: int) -> None:
     best = found[0]
     numbers: dict[str, str | int] = {
         "places": len(found),
@@ -126,6 +162,10 @@ def _grant(round_: _Round, job: QueuedJob, alternative: int, found: list[Offer])
     round_.now.take(best.place.allocations)
     round_.soon.take(best.place.allocations)
     round_.usage.add(job.tenant, best.place)
+    round_.occupants.append(ActiveRun(job.id, job.id, job.tenant, job.priority, False, best.place, ends_at=end))
+    for each in round_.promises:
+        if each.at < end:
+            each.left.take(best.place.allocations)
 
 
 def _keep_place(round_: _Round, job: QueuedJob) -> Verdict | None:
@@ -151,6 +191,7 @@ def _make_room(round_: _Round, job: QueuedJob) -> Verdict | None:
         round_.preemptions.append(Preemption(run.attempt, job.id, job.priority))
         round_.preemptible.remove(run)
         round_.releasing.append(run)
+        round_.occupants.remove(run)
         round_.soon.give(run.place.allocations)
     return _wait_for(round_, found.place, len(found.victims))
 

@@ -25,7 +25,8 @@ RESOURCES = CPU + 1
 class QueuedJob:
     """A job that waits. `terms` names the prices that apply to it; jobs with equal shapes, terms and clusters fare alike.
 
-    `clusters`, where given, are the only ones it may go to; `hold` is a reason not to try it at all this round.
+    `clusters`, where given, are the only ones it may go to; `hold` is a reason not to try it at all this round. Without
+    `max_runtime_seconds` a job is taken to run for ever: it is never backfilled in front of a promise it could delay.
     """
 
     id: str
@@ -36,6 +37,7 @@ class QueuedJob:
     terms: str = ""
     clusters: frozenset[str] | None = None
     hold: Reason | None = None
+    max_runtime_seconds: int | None = None
 
 
 @dataclass(frozen=True)

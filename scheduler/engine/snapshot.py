@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from scheduler.domain.reasons import Reason
@@ -19,6 +20,17 @@ class Quote:
     net_price: int
 
 
+FOREVER = 2**62
+"""When a run ends that never said how long it takes at most."""
+
+
+class Backfill(StrEnum):
+    """Who is promised a place: the first blocked job of each pool of cards, or every blocked job."""
+
+    EASY = "easy"
+    CONSERVATIVE = "conservative"
+
+
 Prices = Mapping[tuple[str, str, str | None], Quote]
 """By (terms of the job, cluster, model); the model is None for a job without cards."""
 
@@ -28,6 +40,7 @@ class ActiveRun:
     """An attempt that holds cards. Stopping it now loses the card-seconds since `safe_at`, its start or last checkpoint.
 
     `safe_at` is None while the attempt has not started: nothing is lost. `releasing`: it has been asked to stop already.
+    It ends at `ends_at` at the latest, `FOREVER` where nobody knows.
     """
 
     attempt: str
@@ -38,6 +51,7 @@ class ActiveRun:
     place: Place
     safe_at: int | None = None
     releasing: bool = False
+    ends_at: int = FOREVER
 
     def lost_card_seconds(self, now: int) -> int:
         if self.safe_at is None:
@@ -60,6 +74,7 @@ class Snapshot:
     runs: Sequence[ActiveRun] = ()
     prices: Prices | None = None
     weights: Mapping[str, int] = field(default_factory=dict)
+    backfill: Backfill = Backfill.EASY
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,3 +111,5 @@ class Decisions:
     grants: tuple[Grant, ...]
     preemptions: tuple[Preemption, ...]
     verdicts: Mapping[str, Verdict]
+    promised_at: Mapping[str, int] = field(default_factory=dict)
+    """For each job that was promised a place: when it starts at the latest, in microseconds."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from scheduler.contract.inventory import Accelerator
 from scheduler.contract.job import JobSpec
 from scheduler.contract.sync import Placement
-from scheduler.domain.clock import to_micros
+from scheduler.domain.clock import MICROS_PER_SECOND, to_micros
 from scheduler.domain.hardware import Health, shipped_catalogue
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JobState
@@ -101,6 +101,7 @@ def queued_job(
         terms=Terms.of(tenant, spec).key(),
         clusters=_allowed_clusters(registry, spec),
         hold=_hold(registry, spec, finished, now),
+        max_runtime_seconds=spec.max_runtime_seconds,
     )
 
 
@@ -162,6 +163,7 @@ def _run(fleet: Fleet, attempt: AttemptRow, job: JobRow, spec: JobSpec) -> Activ
         place=_place(fleet, attempt),
         safe_at=to_micros(safe_at) if safe_at else None,
         releasing=attempt.stop_as is not None,
+        ends_at=to_micros(attempt.started_at or attempt.granted_at) + spec.max_runtime_seconds * MICROS_PER_SECOND,
     )
 
 

@@ -1,0 +1,136 @@
+"""Reservations: a blocked job is promised a time and a place, and nobody who is served after it may delay that.
+
+EASY backfill (Lifka, "The ANL/IBM SP Scheduling System", JSSPP 1995) promises it to the first blocked job of each pool of cards;
+conservative backfill to every blocked job, up to `MAX_PROMISES`. A promise rests on what running jobs asked for at most
+(`max_runtime`), so it can only come true earlier. A job may start in front of it if it ends before, or if it fits into what is
+left beside the promised place from then on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scheduler.engine.fleet import NO_KIND, Fleet, Free
+from scheduler.engine.order import QueuedJob
+from scheduler.engine.place import Place, capacity, place_in
+from scheduler.engine.shape import Shape
+from scheduler.engine.snapshot import FOREVER, ActiveRun, Snapshot
+
+MAX_PROMISES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """`job` can start at `at` (microseconds) in `place` at the latest; `left` is what is free from then on beside it."""
+
+    job: str
+    at: int
+    place: Place
+    left: Free
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What is known of the time ahead: `soon` is free once asked-for stops have happened, `occupants` hold the rest (this round's
+    grants among them), and `promises` were made before."""
+
+    soon: Free
+    occupants: Sequence[ActiveRun]
+    promises: Sequence[Promise]
+
+
+def promise(snapshot: Snapshot, outlook: Outlook, job: QueuedJob) -> Promise | None:
+    """The earliest start that the ends of others allow for a job that fits nowhere now; None where those do not tell."""
+    ending = sorted((run for run in outlook.occupants if run.ends_at < FOREVER), key=lambda run: (run.ends_at, run.attempt))
+    found = [
+        earliest
+        for shape in job.shapes
+        for kind in snapshot.fleet.kinds_for(shape)
+        for cluster in _candidates(snapshot, job, shape, kind)
+        if (earliest := _earliest(snapshot, outlook, job, shape, kind, cluster, ending)) is not None
+    ]
+    return min(found, key=lambda each: (each.at, each.place.leftover, each.place.cluster, each.place.kind), default=None)
+
+
+def limit(free: Free, promises: Sequence[Promise], ends_at: int) -> Free:
+    """What of `free` a job that ends at `ends_at` may take without delaying anybody who was promised a place."""
+    binding = [each for each in promises if each.at < ends_at]
+    if not binding:
+        return free
+    limited = free.copy()
+    for each in binding:
+        limited.limit_to(each.left)
+    return limited
+
+
+def ends_at(now: int, max_runtime_seconds: int | None) -> int:
+    return FOREVER if max_runtime_seconds is None else now + max_runtime_seconds * 1_000_000
+
+
+def _candidates(snapshot: Snapshot, job: QueuedJob, shape: Shape, kind: int) -> list[int]:
+    """Live clusters that could hold the gang if they were empty, and where it has a price."""
+    fleet = snapshot.fleet
+    model = None if kind == NO_KIND else fleet.kinds[kind].model
+    could = capacity(fleet, shape, kind) >= shape.min_nodes
+    return [
+        number
+        for number, cluster in enumerate(fleet.clusters)
+        if could[number]
+        and number in fleet.live_clusters
+        and (job.clusters is None or cluster in job.clusters)
+        and (snapshot.prices is None or (job.terms, cluster, model) in snapshot.prices)
+    ]
+
+
+def _earliest(
+    snapshot: Snapshot, outlook: Outlook, job: QueuedJob, shape: Shape, kind: int, cluster: int, ending: Sequence[ActiveRun]
+) -> Promise | None:
+    """The first end of a run in one cluster after which the gang fits there beside what was promised before."""
+    fleet = snapshot.fleet
+    here = [run for run in ending if run.place.cluster == cluster]
+    for count in range(_enough(fleet, outlook.soon, here, shape, kind, cluster), len(here) + 1):
+        at = max(snapshot.now, here[count - 1].ends_at)
+        ended = [run for run in here if run.ends_at <= at]
+        left = _beside(_after(outlook.soon, ended), outlook.promises, at, ends_at(at, job.max_runtime_seconds))
+        place = place_in(fleet, left, shape, kind, cluster)
+        if place is not None:
+            left.take(place.allocations)
+            _unbind_elsewhere(fleet, left, cluster)
+            return Promise(job.id, at, place, left)
+    return None
+
+
+def _enough(fleet: Fleet, soon: Free, ending: Sequence[ActiveRun], shape: Shape, kind: int, cluster: int) -> int:
+    """After how many ends the gang would fit if nothing had been promised, by bisection: more ends never free less."""
+    low, high = 0, len(ending) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if place_in(fleet, _after(soon, ending[:middle]), shape, kind, cluster) is None:
+            low = middle
+        else:
+            high = middle
+    return high
+
+
+def _after(soon: Free, ended: Sequence[ActiveRun]) -> Free:
+    free = soon.copy()
+    for run in ended:
+        free.give(run.place.allocations)
+    return free
+
+
+def _beside(free: Free, promises: Sequence[Promise], at: int, until: int) -> Free:
+    """What of `free` is nobody else's from `at` to `until`: promised jobs are taken to stay once they have started."""
+    for each in promises:
+        if each.at <= at:
+            free.take(each.place.allocations)
+        elif each.at < until:
+            free.limit_to(each.left)
+    return free
+
+
+def _unbind_elsewhere(fleet: Fleet, left: Free, cluster: int) -> None:
+    """Outside its own cluster a promise limits nobody: there everything counts as left."""
+    elsewhere = fleet.cluster_of != cluster
+    left.card_milli[elsewhere] = fleet.empty.card_milli[elsewhere]
+    left.cpu_milli[elsewhere] = fleet.empty.cpu_milli[elsewhere]
+    left.memory_bytes[elsewhere] = fleet.empty.memory_bytes[elsewhere]
