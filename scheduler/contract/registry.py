@@ -11,7 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from scheduler.contract.base import Key, Moment, Price, Text, Uscc, Wire
-from scheduler.domain.money import parse_cny
+from scheduler.domain.money import MICROS_PER_CNY, parse_cny
+
+MAX_PRICE_MICROS = 10_000 * MICROS_PER_CNY
+"""Per card-hour: far above any real price, and low enough that no line of a real gang exceeds what an amount may be."""
 
 
 class Registration(Wire):
@@ -123,6 +126,8 @@ class PriceEntry(Wire):
             raise ValueError("model is required for accelerator prices and not allowed for cpu prices")
         if parse_cny(self.contracted_price) > parse_cny(self.list_price):
             raise ValueError("contracted_price may not be above list_price")
+        if parse_cny(self.list_price) > MAX_PRICE_MICROS:
+            raise ValueError(f"list_price may be at most {MAX_PRICE_MICROS // MICROS_PER_CNY} CNY an hour")
         return self
 
 

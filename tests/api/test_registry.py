@@ -114,11 +114,18 @@ def test_money_is_a_plain_decimal_string(world: World, amount: object) -> None:
     assert world.rows() == before
 
 
-@pytest.mark.parametrize(("amount", "shown"), [("0", "0.000000"), ("0.000001", "0.000001"), ("1000000000", "1000000000.000000")])
+@pytest.mark.parametrize(("amount", "shown"), [("0", "0.000000"), ("0.000001", "0.000001"), ("10000", "10000.000000")])
 def test_money_is_exact_to_the_last_place(world: World, amount: str, shown: str) -> None:
     priced = world.post("/v1/prices", {**PRICE, "list_price": amount, "contracted_price": "0"}, "finance")
     assert (priced["list_price"], priced["contracted_price"]) == (shown, "0.000000")
     assert priced in world.get("/v1/prices", "tenant-a")
+
+
+def test_a_price_above_any_real_one_is_refused(world: World) -> None:
+    """Else a long line of a large gang could exceed what one amount may be, and posting it would fail."""
+    body = {**PRICE, "list_price": "10000.000001"}
+    found = problem(world.call("POST", "/v1/prices", "finance", json=body), 422, "invalid_request")
+    assert "at most 10000 CNY an hour" in found.errors[0].message
 
 
 def test_prices_are_all_kept_with_a_version_each(world: World) -> None:

@@ -86,7 +86,7 @@ ARRIVALS = st.lists(
 @settings(max_examples=150)
 @given(ARRIVALS, st.sampled_from(Backfill))
 def test_the_promise_to_a_blocked_head_is_never_broken(arrivals: list[Arrival], backfill: Backfill) -> None:
-    """On virtual time, with jobs that run exactly as long as they said: a blocked head never starts later than it was first promised.
+    """On virtual time, with jobs that run exactly as long as they said: a blocked head never starts late.
 
     Promises to those behind it hold within a round: who is ahead of them may still start earlier than promised, and elsewhere.
     """
