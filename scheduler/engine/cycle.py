@@ -5,19 +5,29 @@ fits only soon is not granted, but its place is kept for it: nobody behind it ma
 once others have ended may be promised a place at that time (`reserve`), which those behind it must not delay.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Reason
+from scheduler.engine.backlog import Backlog
 from scheduler.engine.explain import explain
-from scheduler.engine.fleet import NO_KIND, Free
-from scheduler.engine.order import QueuedJob, Usage, in_order
-from scheduler.engine.place import Place, places
+from scheduler.engine.fleet import NO_KIND, Bools, Free, Ints
+from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.place import Place, place_on
 from scheduler.engine.preempt import MAX_SEARCHES, cheapest_victims
-from scheduler.engine.reserve import MAX_PROMISES, Outlook, Promise, ends_at, limit, promise
+from scheduler.engine.reserve import MAX_PROMISES, Outlook, Promise, ends_at, promise
+from scheduler.engine.room import Room
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import ActiveRun, Backfill, Decisions, Grant, Preemption, Quote, Snapshot, Verdict
+
+NO_PRICE = 2**62
+"""Stands for the price of a place that is not offered."""
+
+RELEASE = "waiting_for_release"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +46,14 @@ class Offer:
     def list_per_hour(self) -> int:
         return self.quote.list_price * self.units if self.quote else 0
 
-    def rank(self) -> tuple[int, int, float, int, int]:
-        """Cheapest after voucher first, then the largest (of a gang that may be smaller), then what leaves least unused.
-
-        Compared per unit: a gang that was cut down to its `min_nodes` is not cheaper, only slower.
-        """
-        net_price = self.quote.net_price if self.quote else 0
-        return net_price, -self.units, self.place.leftover, self.place.cluster, self.place.kind
-
 
 @dataclass
 class _Round:
     """What a round has decided so far, and what its decisions left free."""
 
     snapshot: Snapshot
-    now: Free
-    soon: Free
+    now: Room
+    soon: Room
     usage: Usage
     preemptible: list[ActiveRun]
     releasing: list[ActiveRun]
@@ -59,39 +61,98 @@ class _Round:
     searches_left: int = MAX_SEARCHES
     grants: list[Grant] = field(default_factory=list)
     preemptions: list[Preemption] = field(default_factory=list)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
     promises: list[Promise] = field(default_factory=list)
     promised: set[int] = field(default_factory=set)
+    views: dict[tuple[str, ...], tuple[Room, list[Promise]]] = field(default_factory=dict)
+    tariffs: dict[tuple[str, int], Ints] = field(default_factory=dict)
+    permits: dict[frozenset[str] | None, Bools] = field(default_factory=dict)
+
+    def view(self, end: int) -> Room:
+        """What a job that ends at `end` may take without delaying anybody who was promised a place."""
+        binding = [each for each in self.promises if each.at < end]
+        if not binding:
+            return self.now
+        key = tuple(each.job for each in binding)
+        if key not in self.views:
+            free = self.now.free.copy()
+            for each in binding:
+                free.limit_to(each.left)
+            self.views[key] = (Room(self.snapshot.fleet, free), binding)
+        return self.views[key][0]
+
+    def refresh_views(self, nodes: Sequence[int]) -> None:
+        """Bring every view up to date after `now`, or what was promised, has changed on some nodes."""
+        for room, binding in self.views.values():
+            room.set_to_least([self.now.free, *(each.left for each in binding)], nodes)
+
+    def allowed(self, clusters: frozenset[str] | None) -> Bools:
+        """For each cluster: whether it is among those a job may use."""
+        if clusters not in self.permits:
+            names = self.snapshot.fleet.clusters
+            self.permits[clusters] = np.array([clusters is None or name in clusters for name in names], dtype=np.bool_)
+        return self.permits[clusters]
+
+    def net_prices(self, terms: str, kind: int) -> Ints:
+        """For each cluster the net price of a unit, `NO_PRICE` where there is none; all zero where nothing is priced."""
+        if (terms, kind) not in self.tariffs:
+            fleet, prices = self.snapshot.fleet, self.snapshot.prices
+            model = None if kind == NO_KIND else fleet.kinds[kind].model
+            quotes = [None if prices is None else prices.get((terms, cluster, model)) for cluster in fleet.clusters]
+            default = 0 if prices is None else NO_PRICE
+            self.tariffs[terms, kind] = np.array([q.net_price if q else default for q in quotes], dtype=np.int64)
+        return self.tariffs[terms, kind]
+
+
+@dataclass(frozen=True)
+class Served:
+    """What became of a backlog in a round: grants, stops, and why the rest got nothing, by line and for single jobs."""
+
+    grants: tuple[Grant, ...]
+    preemptions: tuple[Preemption, ...]
+    of_line: dict[int, Verdict]
+    of_job: dict[str, Verdict]
+    promised_at: dict[str, int]
 
 
 def cycle(snapshot: Snapshot) -> Decisions:
     """Decide one round. Every queued job gets a grant or a verdict; the snapshot is left as it was."""
+    verdicts = {job.id: Verdict("wait", (job.hold,)) for job in snapshot.queue if job.hold is not None}
+    backlog = Backlog(job for job in snapshot.queue if job.hold is None)
+    served = serve(snapshot, backlog, np.ones(len(backlog.lines), dtype=np.bool_))
+    for number, verdict in served.of_line.items():
+        verdicts.update(dict.fromkeys(backlog.rest(number), verdict))
+    return Decisions(served.grants, served.preemptions, {**verdicts, **served.of_job}, served.promised_at)
+
+
+def serve(snapshot: Snapshot, backlog: Backlog, candidates: Bools, still: Callable[[Room], Bools] | None = None) -> Served:
+    """Serve the `candidates` among the lines of a backlog, in order, taking out the jobs that are granted.
+
+    `still`, where given, says after each grant which lines could still fit; it may err on the side of too many. Jobs that wait
+    for a release are taken out as well: the caller puts them back.
+    """
     round_ = _begin(snapshot)
+    shares = backlog.shares(round_.usage, snapshot.weights)
     hopeless: dict[object, Verdict] = {}
-    for job in in_order(snapshot.queue, round_.usage, snapshot.weights):
-        if job.hold is not None:
-            round_.verdicts[job.id] = Verdict("wait", (job.hold,))
-            continue
-        likeness = (job.shapes, job.terms, job.clusters, job.max_runtime_seconds)
-        verdict = hopeless.get(likeness) or _decide(round_, job)
-        if verdict is not None:
-            round_.verdicts[job.id] = verdict
-            if verdict.reasons[0].code != "waiting_for_release":
-                hopeless[likeness] = verdict
+    of_line: dict[int, Verdict] = {}
+    of_job: dict[str, Verdict] = {}
+    candidates = candidates.copy()
+    while (number := backlog.first(candidates, shares)) is not None:
+        example, (_, id_) = backlog.lines[number].example, backlog.next_of(number)
+        likeness = (example.shapes, example.terms, example.clusters, example.max_runtime_seconds)
+        verdict = hopeless.get(likeness) or _decide(round_, replace(example, id=id_))
+        if verdict is None:
+            backlog.take(number)
+            shares.refresh(example.tenant)
+            if still is not None:
+                candidates &= still(round_.now)
+        elif verdict.reasons[0].code == RELEASE:
+            backlog.take(number)
+            of_job[id_] = verdict
+        else:
+            hopeless[likeness] = of_line[number] = verdict
+            candidates[number] = False
     promised_at = {each.job: each.at for each in round_.promises}
-    return Decisions(tuple(round_.grants), tuple(round_.preemptions), round_.verdicts, promised_at)
-
-
-def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> Iterator[Offer]:
-    """Every place with a price where one shape of a job fits into `free`."""
-    for place in places(snapshot.fleet, free, shape):
-        cluster = snapshot.fleet.clusters[place.cluster]
-        if job.clusters is not None and cluster not in job.clusters:
-            continue
-        model = None if place.kind == NO_KIND else snapshot.fleet.kinds[place.kind].model
-        quote = None if snapshot.prices is None else snapshot.prices.get((job.terms, cluster, model))
-        if quote is not None or snapshot.prices is None:
-            yield Offer(place, quote, place.cards() or place.nodes * shape.cpu_milli // 1000)
+    return Served(tuple(round_.grants), tuple(round_.preemptions), of_line, of_job, promised_at)
 
 
 def _begin(snapshot: Snapshot) -> _Round:
@@ -101,8 +162,8 @@ def _begin(snapshot: Snapshot) -> _Round:
         soon.give(run.place.allocations)
     return _Round(
         snapshot=snapshot,
-        now=snapshot.free.copy(),
-        soon=soon,
+        now=Room(snapshot.fleet, snapshot.free.copy()),
+        soon=Room(snapshot.fleet, soon),
         usage=snapshot.usage.copy(),
         preemptible=[run for run in snapshot.runs if run.preemptible and not run.releasing],
         releasing=releasing,
@@ -113,24 +174,77 @@ def _begin(snapshot: Snapshot) -> _Round:
 def _decide(round_: _Round, job: QueuedJob) -> Verdict | None:
     """Grant the job and return None, or return why not."""
     end = ends_at(round_.snapshot.now, job.max_runtime_seconds)
-    free = limit(round_.now, round_.promises, end)
+    room = round_.view(end)
     for alternative, shape in enumerate(job.shapes):
-        found = sorted(offers(round_.snapshot, free, job, shape), key=Offer.rank)
-        if found:
-            _grant(round_, job, alternative, found, end)
+        best, places = best_offer(round_, room, job, shape)
+        if best is not None:
+            _grant(round_, job, alternative, best, places, end)
             return None
     kept = _keep_place(round_, job) or _make_room(round_, job)
     if kept is not None:
         return kept
-    behind = _behind_promise(round_, job) if free is not round_.now else None
+    behind = _behind_promise(round_, job) if room is not round_.now else None
     _promise(round_, job)
     return behind or explain(round_.snapshot, round_.now, job)
+
+
+def best_offer(round_: _Round, room: Room, job: QueuedJob, shape: Shape) -> tuple[Offer | None, int]:
+    """The offer a job takes, and among how many (clusters × kinds of card where the whole gang fits at a price).
+
+    Cheapest per unit after voucher first (a gang cut down to its `min_nodes` is not cheaper, only slower), then the largest, then
+    the cluster with the least room left for such gangs, then the kind that leaves least unused on its nodes.
+    """
+    fleet = room.fleet
+    kinds = fleet.kinds_for(shape)
+    if not kinds:
+        return None, 0
+    gangs = np.array([room.gangs(shape, kind) for kind in kinds])
+    prices = np.array([round_.net_prices(job.terms, kind) for kind in kinds])
+    open_ = (gangs >= shape.min_nodes) & (prices != NO_PRICE) & round_.allowed(job.clusters)
+    places = int(np.count_nonzero(open_))
+    if places == 0:
+        return None, 0
+    open_ &= prices == prices[open_].min()
+    nodes = np.minimum(gangs, shape.nodes)
+    open_ &= nodes == nodes[open_].max()
+    tightness = np.where(open_, gangs, 0).sum(axis=0)
+    cluster = int(np.where(open_.any(axis=0), tightness, NO_PRICE).argmin())
+    placed = [
+        place_on(fleet, room.free, shape, kind, cluster, room.nodes(shape, kind, cluster))
+        for row, kind in enumerate(kinds)
+        if open_[row, cluster]
+    ]
+    place = min(placed, key=lambda each: (each.leftover, each.kind))
+    return _offer(round_.snapshot, job, shape, place), places
+
+
+def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> list[Offer]:
+    """Every place with a price where one shape of a job fits into `free`, in the order the engine prefers them."""
+    round_, room, fleet = _begin(snapshot), Room(snapshot.fleet, free), snapshot.fleet
+    found = []
+    tightness: Counter[tuple[int, int, int]] = Counter()
+    for kind in fleet.kinds_for(shape):
+        gangs, prices = room.gangs(shape, kind), round_.net_prices(job.terms, kind)
+        open_ = (gangs >= shape.min_nodes) & (prices != NO_PRICE) & round_.allowed(job.clusters)
+        for cluster in map(int, np.flatnonzero(open_)):
+            place = place_on(fleet, free, shape, kind, cluster, room.nodes(shape, kind, cluster))
+            standing = int(prices[cluster]), -place.nodes, cluster
+            tightness[standing] += int(gangs[cluster])
+            found.append((standing, place))
+    found.sort(key=lambda each: (each[0][:2], tightness[each[0]], each[0][2], each[1].leftover, each[1].kind))
+    return [_offer(snapshot, job, shape, place) for _, place in found]
+
+
+def _offer(snapshot: Snapshot, job: QueuedJob, shape: Shape, place: Place) -> Offer:
+    model = None if place.kind == NO_KIND else snapshot.fleet.kinds[place.kind].model
+    quote = None if snapshot.prices is None else snapshot.prices[job.terms, snapshot.fleet.clusters[place.cluster], model]
+    return Offer(place, quote, place.cards() or place.nodes * shape.cpu_milli // 1000)
 
 
 def _behind_promise(round_: _Round, job: QueuedJob) -> Verdict | None:
     """Where the job would fit now but could delay one that was promised its place."""
     for shape in job.shapes:
-        found = min(offers(round_.snapshot, round_.now, job, shape), key=Offer.rank, default=None)
+        found, _ = best_offer(round_, round_.now, job, shape)
         if found is not None:
             cluster = round_.snapshot.fleet.clusters[found.place.cluster]
             starts = [each.at for each in round_.promises if each.place.cluster == found.place.cluster]
@@ -144,28 +258,29 @@ def _promise(round_: _Round, job: QueuedJob) -> None:
     pool = frozenset(kind for shape in job.shapes for kind in round_.snapshot.fleet.kinds_for(shape))
     if len(round_.promises) >= MAX_PROMISES or (round_.snapshot.backfill is Backfill.EASY and pool & round_.promised):
         return
-    found = promise(round_.snapshot, Outlook(round_.soon, round_.occupants, round_.promises), job)
+    found = promise(round_.snapshot, Outlook(round_.soon.free, round_.occupants, round_.promises), job)
     if found is not None:
         round_.promises.append(found)
         round_.promised |= pool
 
 
-def _grant(round_: _Round, job: QueuedJob, alternative: int, found: list[Offer], end: int) -> None:
-    best = found[0]
+def _grant(round_: _Round, job: QueuedJob, alternative: int, best: Offer, places: int, end: int) -> None:
     numbers: dict[str, str | int] = {
-        "places": len(found),
+        "places": places,
         "net": format_cny(best.net_per_hour),
         "list": format_cny(best.list_per_hour),
     }
-    reason = Reason("placed_cheapest_net" if len(found) > 1 else "placed_only_fit", numbers)
+    reason = Reason("placed_cheapest_net" if places > 1 else "placed_only_fit", numbers)
+    allocations = best.place.allocations
     round_.grants.append(Grant(job.id, best.place, alternative, reason))
-    round_.now.take(best.place.allocations)
-    round_.soon.take(best.place.allocations)
+    round_.now.take(allocations)
+    round_.soon.take(allocations)
     round_.usage.add(job.tenant, best.place)
     round_.occupants.append(ActiveRun(job.id, job.id, job.tenant, job.priority, False, best.place, ends_at=end))
     for each in round_.promises:
         if each.at < end:
-            each.left.take(best.place.allocations)
+            each.left.take(allocations)
+    round_.refresh_views([part.node for part in allocations])
 
 
 def _keep_place(round_: _Round, job: QueuedJob) -> Verdict | None:
@@ -173,7 +288,7 @@ def _keep_place(round_: _Round, job: QueuedJob) -> Verdict | None:
     if not round_.releasing:
         return None
     for shape in job.shapes:
-        found = min(offers(round_.snapshot, round_.soon, job, shape), key=Offer.rank, default=None)
+        found, _ = best_offer(round_, round_.soon, job, shape)
         if found is not None:
             return _wait_for(round_, found.place, sum(run.place.cluster == found.place.cluster for run in round_.releasing))
     return None
@@ -184,7 +299,7 @@ def _make_room(round_: _Round, job: QueuedJob) -> Verdict | None:
     if round_.searches_left == 0 or not any(run.priority < job.priority for run in round_.preemptible):
         return None
     round_.searches_left -= 1
-    found = cheapest_victims(round_.snapshot, round_.soon, job, round_.preemptible)
+    found = cheapest_victims(round_.snapshot, round_.soon.free, job, round_.preemptible)
     if found is None:
         return None
     for run in found.victims:
@@ -197,7 +312,9 @@ def _make_room(round_: _Round, job: QueuedJob) -> Verdict | None:
 
 
 def _wait_for(round_: _Round, place: Place, runs: int) -> Verdict:
+    nodes = [part.node for part in place.allocations]
     round_.soon.take(place.allocations)
-    round_.now.limit_to(round_.soon)
+    round_.now.set_to_least([round_.now.free, round_.soon.free], nodes)
+    round_.refresh_views(nodes)
     cluster = round_.snapshot.fleet.clusters[place.cluster]
-    return Verdict("wait", (Reason("waiting_for_release", {"cluster": cluster, "runs": runs}),))
+    return Verdict("wait", (Reason(RELEASE, {"cluster": cluster, "runs": runs}),))

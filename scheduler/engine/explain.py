@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 
 from scheduler.domain.reasons import Reason
-from scheduler.engine.fleet import NO_KIND, Free
+from scheduler.engine.fleet import NO_KIND
 from scheduler.engine.order import QueuedJob
-from scheduler.engine.place import capacity, fitting, gang_nodes
+from scheduler.engine.place import capacity
+from scheduler.engine.room import Room
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Snapshot, Verdict
 
@@ -21,22 +22,22 @@ class _Chance:
     priced: bool
 
 
-def explain(snapshot: Snapshot, free: Free, job: QueuedJob) -> Verdict:
+def explain(snapshot: Snapshot, room: Room, job: QueuedJob) -> Verdict:
     """`never` if no alternative could run on the network as registered, even empty; `wait` otherwise. One reason a shape."""
-    reasons = [_why(snapshot, free, job, shape) for shape in job.shapes]
+    reasons = [_why(snapshot, room, job, shape) for shape in job.shapes]
     waits = tuple(reason for reason in reasons if not reason.code.startswith("never_"))
     return Verdict("wait", waits) if waits else Verdict("never", tuple(reasons))
 
 
 def could_ever_fit(snapshot: Snapshot, job: QueuedJob) -> Verdict | None:
     """None if some alternative fits the empty network, silent clusters included; else the verdict `never`."""
-    verdict = explain(snapshot, snapshot.free, job)
+    verdict = explain(snapshot, Room(snapshot.fleet, snapshot.free), job)
     return verdict if verdict.kind == "never" else None
 
 
-def _why(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> Reason:
+def _why(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape) -> Reason:
     ask: dict[str, str | int] = {"nodes": shape.min_nodes, "per_node": shape.per_node or 1, "what": shape.what()}
-    chances = _chances(snapshot, free, job, shape)
+    chances = _chances(snapshot, room, job, shape)
     if not chances:
         return Reason("never_no_such_hardware", {"per_node": ask["per_node"], "what": ask["what"]})
     largest = max(chances, key=lambda chance: chance.total)
@@ -55,13 +56,13 @@ def _why(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> Reason
     return Reason(code, {**ask, "cluster": best.cluster, "free": best.free, "total": best.total})
 
 
-def _chances(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> list[_Chance]:
+def _chances(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape) -> list[_Chance]:
     fleet = snapshot.fleet
     found = []
     for kind in fleet.kinds_for(shape):
         model = None if kind == NO_KIND else fleet.kinds[kind].model
         total = capacity(fleet, shape, kind)
-        now = gang_nodes(fleet, fitting(fleet, free, shape, kind), shape)
+        now = room.gangs(shape, kind)
         found += [
             _Chance(
                 cluster=cluster,

@@ -89,6 +89,8 @@ class Fleet:
     index: dict[tuple[str, str], int]
     _kinds_of_shape: dict[Shape, tuple[int, ...]] = field(default_factory=dict)
     _nodes_with: dict[int, Ints] = field(default_factory=dict)
+    _starts: dict[int, Ints] = field(default_factory=dict)
+    _positions: dict[int, Ints] = field(default_factory=dict)
     capacities: dict[tuple[Shape, int], Ints] = field(default_factory=dict)
     """What `place.capacity` has found so far; it never changes, as the fleet does not."""
 
@@ -153,6 +155,23 @@ class Fleet:
             has_kind = (self.card_kind == kind).any(axis=1) | (kind == NO_KIND)
             self._nodes_with[kind] = np.flatnonzero(has_kind)
         return self._nodes_with[kind]
+
+    def span(self, kind: int, cluster: int) -> tuple[int, int]:
+        """Where a cluster's nodes stand in `nodes_with(kind)`: they stand together, since nodes are numbered by cluster."""
+        if kind not in self._starts:
+            numbers = np.arange(len(self.clusters) + 1)
+            self._starts[kind] = np.searchsorted(self.cluster_of[self.nodes_with(kind)], numbers)
+        starts = self._starts[kind]
+        return int(starts[cluster]), int(starts[cluster + 1])
+
+    def position(self, kind: int) -> Ints:
+        """For each node, where it stands in `nodes_with(kind)`; -1 for a node without."""
+        if kind not in self._positions:
+            nodes = self.nodes_with(kind)
+            positions = np.full(len(self.nodes), -1, dtype=np.int64)
+            positions[nodes] = np.arange(len(nodes))
+            self._positions[kind] = positions
+        return self._positions[kind]
 
 
 @dataclass(slots=True)

@@ -4,7 +4,6 @@ Within a cluster the nodes that are left fullest are taken first (best fit), so 
 and jobs without cards go to nodes without free cards.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,24 +69,16 @@ def capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
     return fleet.capacities[shape, kind]
 
 
-def places(fleet: Fleet, free: Free, shape: Shape) -> Iterator[Place]:
-    """One place for every cluster and kind of card where the whole gang fits on live nodes now."""
-    for kind in fleet.kinds_for(shape):
-        nodes = fitting(fleet, free, shape, kind)
-        for cluster in np.flatnonzero(gang_nodes(fleet, nodes, shape) >= shape.min_nodes):
-            yield _place(fleet, free, shape, kind, int(cluster), nodes)
-
-
 def place_in(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int) -> Place | None:
     """The place in one cluster with one kind of card, or None where the gang does not fit."""
     nodes = fitting(fleet, free, shape, kind)
     if gang_nodes(fleet, nodes, shape)[cluster] < shape.min_nodes:
         return None
-    return _place(fleet, free, shape, kind, cluster, nodes)
+    return place_on(fleet, free, shape, kind, cluster, nodes[fleet.cluster_of[nodes] == cluster])
 
 
-def _place(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, nodes: Ints) -> Place:
-    candidates = nodes[fleet.cluster_of[nodes] == cluster]
+def place_on(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, candidates: Ints) -> Place:
+    """The place on some nodes of one cluster, which hold one member each and together at least `min_nodes`."""
     if shape.one_rack:
         candidates = _best_rack(fleet, candidates, shape)
     leftover = _leftover(fleet, free, shape, candidates)

@@ -51,17 +51,6 @@ def promise(snapshot: Snapshot, outlook: Outlook, job: QueuedJob) -> Promise | N
     return min(found, key=lambda each: (each.at, each.place.leftover, each.place.cluster, each.place.kind), default=None)
 
 
-def limit(free: Free, promises: Sequence[Promise], ends_at: int) -> Free:
-    """What of `free` a job that ends at `ends_at` may take without delaying anybody who was promised a place."""
-    binding = [each for each in promises if each.at < ends_at]
-    if not binding:
-        return free
-    limited = free.copy()
-    for each in binding:
-        limited.limit_to(each.left)
-    return limited
-
-
 def ends_at(now: int, max_runtime_seconds: int | None) -> int:
     return FOREVER if max_runtime_seconds is None else now + max_runtime_seconds * 1_000_000
 

@@ -1,12 +1,12 @@
 """Small networks, jobs and moments to test the engine with: every value that a test does not care about has a default."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scheduler.domain.hardware import HardwareClass
-from scheduler.engine.fleet import Allocation, Card, Fleet, Kind, Node
+from scheduler.engine.fleet import Allocation, Card, Fleet, Free, Kind, Node
 from scheduler.engine.order import QueuedJob, Usage
-from scheduler.engine.place import Place
+from scheduler.engine.place import Place, place_in
 from scheduler.engine.shape import GIB, Shape
 from scheduler.engine.snapshot import ActiveRun, Prices, Quote, Snapshot
 
@@ -42,6 +42,15 @@ def place(fleet: Fleet, name: str, cards: int = 8, cluster: str = "a", card_mill
 
 def run(attempt: str, where: Place, priority: int = 25, preemptible: bool = True, **rest: Any) -> ActiveRun:
     return ActiveRun(attempt, f"job-{attempt}", "t", priority, preemptible, where, **rest)
+
+
+def places(fleet: Fleet, free: Free, shape: Shape) -> Iterator[Place]:
+    """One place for every cluster and kind of card where the whole gang fits on live nodes now."""
+    for kind in fleet.kinds_for(shape):
+        for cluster in range(len(fleet.clusters)):
+            found = place_in(fleet, free, shape, kind, cluster)
+            if found is not None:
+                yield found
 
 
 def quote(net_price: int) -> Quote:

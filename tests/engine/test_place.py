@@ -3,11 +3,11 @@
 from hypothesis import given, settings
 
 from scheduler.engine.fleet import Allocation, Fleet
-from scheduler.engine.place import Place, place_in, places
+from scheduler.engine.place import Place, place_in
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Snapshot
 from tests.engine import oracle
-from tests.engine.builders import ASCEND, HOPPER, gang, job, node
+from tests.engine.builders import ASCEND, HOPPER, gang, job, node, places
 from tests.engine.strategies import snapshots
 
 

@@ -1,0 +1,121 @@
+"""The queue by class: jobs that ask for the same on the same terms stand in one line, and the engine decides about its head.
+
+A million jobs of a hundred shapes are a hundred lines. What orders the lines is kept in arrays, so the next one to serve is found
+without looking at the others one by one: priority, then weighted dominant share, then age, as in `order`.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from scheduler.engine.fleet import Bools, Ints
+from scheduler.engine.order import QueuedJob, Usage
+
+NOBODY = 2**62
+"""The age of an empty line: younger than anything."""
+
+
+@dataclass(slots=True)
+class Line:
+    """Jobs that fare alike, oldest first: (submitted_at, id). `example` is any one of them."""
+
+    example: QueuedJob
+    jobs: list[tuple[int, str]] = field(default_factory=list)
+
+
+class Backlog:
+    """Lines of waiting jobs. Taking a job from a line is undone by nothing: build a backlog for the round it is used in, or keep
+    one and put new jobs in."""
+
+    def __init__(self, jobs: Iterable[QueuedJob] = ()) -> None:
+        self.lines: list[Line] = []
+        self._number: dict[object, int] = {}
+        self._tenants: dict[str, int] = {}
+        self._priority = np.zeros(0, dtype=np.int64)
+        self._tenant = np.zeros(0, dtype=np.int64)
+        self.head_at = np.zeros(0, dtype=np.int64)
+        self._next = np.zeros(0, dtype=np.int64)
+        self.put(jobs)
+
+    def put(self, jobs: Iterable[QueuedJob]) -> list[int]:
+        """Let jobs join their lines, each at its age. Returns the numbers of the lines that were joined."""
+        joined: dict[int, list[tuple[int, str]]] = defaultdict(list)
+        for job in jobs:
+            joined[self._line_of(job)].append((job.submitted_at, job.id))
+        self._grow()
+        for number, newcomers in joined.items():
+            line = self.lines[number]
+            waiting = line.jobs[self._next[number] :]
+            line.jobs = sorted(waiting + newcomers)
+            self._next[number] = 0
+            self.head_at[number] = line.jobs[0][0]
+        return list(joined)
+
+    def head(self, number: int) -> tuple[int, str] | None:
+        """The oldest job of a line that has not been taken."""
+        position = int(self._next[number])
+        jobs = self.lines[number].jobs
+        return jobs[position] if position < len(jobs) else None
+
+    def next_of(self, number: int) -> tuple[int, str]:
+        """The head of a line that has one."""
+        return self.lines[number].jobs[int(self._next[number])]
+
+    def take(self, number: int) -> None:
+        """Take the head of a line out."""
+        self._next[number] += 1
+        head = self.head(number)
+        self.head_at[number] = NOBODY if head is None else head[0]
+
+    def rest(self, number: int) -> list[str]:
+        """The jobs of a line that have not been taken."""
+        return [id_ for _, id_ in self.lines[number].jobs[self._next[number] :]]
+
+    def shares(self, usage: Usage, weights: Mapping[str, int]) -> "Shares":
+        return Shares(list(self._tenants), usage, weights)
+
+    def first(self, candidates: Bools, shares: "Shares") -> int | None:
+        """Which of some lines is served next; None when all of them are empty."""
+        found: Ints = np.flatnonzero(candidates & (self.head_at != NOBODY))
+        if not found.size:
+            return None
+        for keys in (-self._priority, shares.of_line(self._tenant), self.head_at):
+            values = keys[found]
+            found = found[values == values.min()]
+        if found.size == 1:
+            return int(found[0])
+        return min(map(int, found), key=lambda number: self.lines[number].jobs[self._next[number]])
+
+    def _line_of(self, job: QueuedJob) -> int:
+        likeness = (job.tenant, job.priority, job.shapes, job.terms, job.clusters, job.max_runtime_seconds)
+        number = self._number.get(likeness)
+        if number is None:
+            number = self._number[likeness] = len(self.lines)
+            self._tenants.setdefault(job.tenant, len(self._tenants))
+            self.lines.append(Line(job))
+        return number
+
+    def _grow(self) -> None:
+        new = self.lines[len(self._priority) :]
+        self._priority = np.append(self._priority, [line.example.priority for line in new]).astype(np.int64)
+        self._tenant = np.append(self._tenant, [self._tenants[line.example.tenant] for line in new]).astype(np.int64)
+        self.head_at = np.append(self.head_at, [NOBODY] * len(new)).astype(np.int64)
+        self._next = np.append(self._next, [0] * len(new)).astype(np.int64)
+
+
+class Shares:
+    """The weighted dominant share of every tenant with a line, in an array; only a grant changes one."""
+
+    def __init__(self, tenants: list[str], usage: Usage, weights: Mapping[str, int]) -> None:
+        self._usage, self._weights = usage, weights
+        self._position = {tenant: number for number, tenant in enumerate(tenants)}
+        self._values = np.array([usage.dominant_share(tenant, weights) for tenant in tenants], dtype=np.float64)
+
+    def refresh(self, tenant: str) -> None:
+        self._values[self._position[tenant]] = self._usage.dominant_share(tenant, self._weights)
+
+    def of_line(self, tenants: Ints) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        shares: np.ndarray[tuple[int], np.dtype[np.float64]] = self._values[tenants]
+        return shares
