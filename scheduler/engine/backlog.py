@@ -40,18 +40,19 @@ class Backlog:
         self.put(jobs)
 
     def put(self, jobs: Iterable[QueuedJob]) -> list[int]:
-        """Let jobs join their lines, each at its age. Returns the numbers of the lines that were joined."""
+        """Let jobs join their lines, each at its age. Returns the numbers of the lines in which nobody had stood."""
         joined: dict[int, list[tuple[int, str]]] = defaultdict(list)
         for job in jobs:
             joined[self._line_of(job)].append((job.submitted_at, job.id))
         self._grow()
+        begun = [number for number in joined if self.head_at[number] == NOBODY]
         for number, newcomers in joined.items():
             line = self.lines[number]
             waiting = line.jobs[self._next[number] :]
             line.jobs = sorted(waiting + newcomers)
             self._next[number] = 0
             self.head_at[number] = line.jobs[0][0]
-        return list(joined)
+        return begun
 
     def head(self, number: int) -> tuple[int, str] | None:
         """The oldest job of a line that has not been taken."""

@@ -59,6 +59,7 @@ class _Round:
     releasing: list[ActiveRun]
     occupants: list[ActiveRun]
     searches_left: int = MAX_SEARCHES
+    promise_searches_left: int = MAX_PROMISES
     grants: list[Grant] = field(default_factory=list)
     preemptions: list[Preemption] = field(default_factory=list)
     promises: list[Promise] = field(default_factory=list)
@@ -112,6 +113,8 @@ class Served:
     of_line: dict[int, Verdict]
     of_job: dict[str, Verdict]
     promised_at: dict[str, int]
+    usage: Usage
+    """What every tenant holds once the grants are taken."""
 
 
 def cycle(snapshot: Snapshot) -> Decisions:
@@ -152,7 +155,7 @@ def serve(snapshot: Snapshot, backlog: Backlog, candidates: Bools, still: Callab
             hopeless[likeness] = of_line[number] = verdict
             candidates[number] = False
     promised_at = {each.job: each.at for each in round_.promises}
-    return Served(tuple(round_.grants), tuple(round_.preemptions), of_line, of_job, promised_at)
+    return Served(tuple(round_.grants), tuple(round_.preemptions), of_line, of_job, promised_at, round_.usage)
 
 
 def _begin(snapshot: Snapshot) -> _Round:
@@ -256,8 +259,10 @@ def _behind_promise(round_: _Round, job: QueuedJob) -> Verdict | None:
 def _promise(round_: _Round, job: QueuedJob) -> None:
     """Promise a blocked job its place, if the policy gives it one and the ends of running jobs tell when."""
     pool = frozenset(kind for shape in job.shapes for kind in round_.snapshot.fleet.kinds_for(shape))
-    if len(round_.promises) >= MAX_PROMISES or (round_.snapshot.backfill is Backfill.EASY and pool & round_.promised):
+    promised = round_.snapshot.backfill is Backfill.EASY and bool(pool & round_.promised)
+    if promised or round_.promise_searches_left == 0:
         return
+    round_.promise_searches_left -= 1
     found = promise(round_.snapshot, Outlook(round_.soon.free, round_.occupants, round_.promises), job)
     if found is not None:
         round_.promises.append(found)

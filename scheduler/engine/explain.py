@@ -1,25 +1,14 @@
 """Why a job got nothing: a funnel from what exists, over what answers and has a price, to what is free, with the numbers."""
 
-from dataclasses import dataclass
+import numpy as np
 
 from scheduler.domain.reasons import Reason
-from scheduler.engine.fleet import NO_KIND
+from scheduler.engine.fleet import NO_KIND, Bools
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import capacity
 from scheduler.engine.room import Room
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Snapshot, Verdict
-
-
-@dataclass(frozen=True, slots=True)
-class _Chance:
-    """One cluster and kind of card: how many members of the gang it could hold in all, and how many now."""
-
-    cluster: str
-    total: int
-    free: int
-    live: bool
-    priced: bool
 
 
 def explain(snapshot: Snapshot, room: Room, job: QueuedJob) -> Verdict:
@@ -36,42 +25,42 @@ def could_ever_fit(snapshot: Snapshot, job: QueuedJob) -> Verdict | None:
 
 
 def _why(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape) -> Reason:
+    """Each step of the funnel is an array over kinds of card × clusters; the first step that leaves nothing is the reason."""
+    fleet, kinds = snapshot.fleet, snapshot.fleet.kinds_for(shape)
     ask: dict[str, str | int] = {"nodes": shape.min_nodes, "per_node": shape.per_node or 1, "what": shape.what()}
-    chances = _chances(snapshot, room, job, shape)
-    if not chances:
+    total = np.array([capacity(fleet, shape, kind) for kind in kinds]).reshape(len(kinds), len(fleet.clusters))
+    if job.clusters is not None:
+        total = total * np.array([cluster in job.clusters for cluster in fleet.clusters])
+    if not total.any():
         return Reason("never_no_such_hardware", {"per_node": ask["per_node"], "what": ask["what"]})
-    largest = max(chances, key=lambda chance: chance.total)
-    if largest.total < shape.min_nodes:
+    enough = total >= shape.min_nodes
+    if not enough.any():
         code = "never_larger_than_rack" if shape.one_rack else "never_larger_than_cluster"
-        return Reason(code, {**ask, "cluster": largest.cluster, "total": largest.total})
-    enough = [chance for chance in chances if chance.total >= shape.min_nodes]
-    live = [chance for chance in enough if chance.live]
-    if not live:
-        return Reason("waiting_for_cluster", {"clusters": ", ".join(sorted({chance.cluster for chance in enough}))})
-    priced = [chance for chance in live if chance.priced]
-    if not priced:
+        row, cluster = np.unravel_index(total.argmax(), total.shape)
+        return Reason(code, {**ask, "cluster": fleet.clusters[cluster], "total": int(total[row, cluster])})
+    live = enough & fleet.answers
+    if not live.any():
+        silent = sorted(fleet.clusters[cluster] for cluster in np.flatnonzero(enough.any(axis=0)))
+        return Reason("waiting_for_cluster", {"clusters": ", ".join(silent)})
+    priced = live & _priced(snapshot, job, kinds)
+    if not priced.any():
         return Reason("waiting_for_price", {"what": ask["what"]})
-    best = max(priced, key=lambda chance: (chance.free, chance.total))
+    free = np.array([room.gangs(shape, kind) for kind in kinds])
+    standing = np.where(priced, free * (total.max() + 1) + total, -1)
+    row, cluster = np.unravel_index(standing.argmax(), standing.shape)
     code = "waiting_for_rack" if shape.one_rack else "waiting_for_cards"
-    return Reason(code, {**ask, "cluster": best.cluster, "free": best.free, "total": best.total})
+    best: dict[str, str | int] = {
+        "cluster": fleet.clusters[cluster],
+        "free": int(free[row, cluster]),
+        "total": int(total[row, cluster]),
+    }
+    return Reason(code, {**ask, **best})
 
 
-def _chances(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape) -> list[_Chance]:
-    fleet = snapshot.fleet
-    found = []
-    for kind in fleet.kinds_for(shape):
-        model = None if kind == NO_KIND else fleet.kinds[kind].model
-        total = capacity(fleet, shape, kind)
-        now = room.gangs(shape, kind)
-        found += [
-            _Chance(
-                cluster=cluster,
-                total=int(total[number]),
-                free=int(now[number]),
-                live=number in fleet.live_clusters,
-                priced=snapshot.prices is None or (job.terms, cluster, model) in snapshot.prices,
-            )
-            for number, cluster in enumerate(fleet.clusters)
-            if total[number] and (job.clusters is None or cluster in job.clusters)
-        ]
-    return found
+def _priced(snapshot: Snapshot, job: QueuedJob, kinds: tuple[int, ...]) -> Bools:
+    """For each kind and cluster: whether the job has a price there."""
+    fleet, prices = snapshot.fleet, snapshot.prices
+    if prices is None:
+        return np.ones((len(kinds), len(fleet.clusters)), dtype=np.bool_)
+    models = [None if kind == NO_KIND else fleet.kinds[kind].model for kind in kinds]
+    return np.array([[(job.terms, cluster, model) in prices for cluster in fleet.clusters] for model in models], dtype=np.bool_)

@@ -72,6 +72,17 @@ class Allocation:
     memory_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class NodeModels:
+    """`count` nodes each of a sort: in which cluster, with what CPU, memory and number of cards of one kind."""
+
+    cluster: Ints
+    cpu_milli: Ints
+    memory_bytes: Ints
+    cards: Ints
+    count: Ints
+
+
 @dataclass(frozen=True)
 class Fleet:
     """Every node of the network. Build with `Fleet.of`; clusters, nodes and kinds are numbered in sorted order, so equal
@@ -89,6 +100,7 @@ class Fleet:
     index: dict[tuple[str, str], int]
     _kinds_of_shape: dict[Shape, tuple[int, ...]] = field(default_factory=dict)
     _nodes_with: dict[int, Ints] = field(default_factory=dict)
+    _node_models: dict[int, "NodeModels"] = field(default_factory=dict)
     _starts: dict[int, Ints] = field(default_factory=dict)
     _positions: dict[int, Ints] = field(default_factory=dict)
     capacities: dict[tuple[Shape, int], Ints] = field(default_factory=dict)
@@ -141,6 +153,11 @@ class Fleet:
         """The clusters of which at least one node answers."""
         return frozenset(np.unique(self.cluster_of[self.live]).tolist())
 
+    @cached_property
+    def answers(self) -> Bools:
+        """For each cluster: whether at least one of its nodes answers."""
+        return np.isin(np.arange(len(self.clusters)), list(self.live_clusters))
+
     def kinds_for(self, shape: Shape) -> tuple[int, ...]:
         """The kinds of card a shape accepts; `(NO_KIND,)` for a shape that needs no card."""
         if shape.per_node == 0:
@@ -155,6 +172,16 @@ class Fleet:
             has_kind = (self.card_kind == kind).any(axis=1) | (kind == NO_KIND)
             self._nodes_with[kind] = np.flatnonzero(has_kind)
         return self._nodes_with[kind]
+
+    def node_models(self, kind: int) -> "NodeModels":
+        """The nodes that have a kind of card, counted by what distinguishes them while nothing runs."""
+        if kind not in self._node_models:
+            nodes = self.nodes_with(kind)
+            cards = (self.card_kind[nodes] == kind).sum(axis=1) if kind != NO_KIND else np.zeros(len(nodes), dtype=np.int64)
+            rows = np.stack([self.cluster_of[nodes], self.cpu_milli[nodes], self.memory_bytes[nodes], cards])
+            models, count = np.unique(rows, axis=1, return_counts=True)
+            self._node_models[kind] = NodeModels(models[0], models[1], models[2], models[3], count)
+        return self._node_models[kind]
 
     def span(self, kind: int, cluster: int) -> tuple[int, int]:
         """Where a cluster's nodes stand in `nodes_with(kind)`: they stand together, since nodes are numbered by cluster."""

@@ -63,10 +63,18 @@ def gang_nodes(fleet: Fleet, nodes: Ints, shape: Shape) -> Ints:
 def capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
     """For each cluster: how many members of the gang it could hold together if nothing ran there, silent nodes included."""
     if (shape, kind) not in fleet.capacities:
-        nodes = fleet.nodes_with(kind)
-        holders = nodes[node_fits(fleet, fleet.empty, shape, kind, nodes)]
-        fleet.capacities[shape, kind] = gang_nodes(fleet, holders, shape)
+        fleet.capacities[shape, kind] = _capacity(fleet, shape, kind)
     return fleet.capacities[shape, kind]
+
+
+def _capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
+    if shape.one_rack:
+        nodes = fleet.nodes_with(kind)
+        return gang_nodes(fleet, nodes[node_fits(fleet, fleet.empty, shape, kind, nodes)], shape)
+    models = fleet.node_models(kind)
+    holds = (models.cpu_milli >= shape.cpu_milli) & (models.memory_bytes >= shape.memory_bytes) & (models.cards >= shape.per_node)
+    found: Ints = np.bincount(models.cluster[holds], models.count[holds], minlength=len(fleet.clusters)).astype(np.int64)
+    return found
 
 
 def place_in(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int) -> Place | None:

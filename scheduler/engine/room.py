@@ -13,6 +13,9 @@ from scheduler.engine.fleet import Allocation, Bools, Fleet, Free, Ints
 from scheduler.engine.place import gang_nodes, node_fits
 from scheduler.engine.shape import Shape
 
+MOSTLY_CHANGED = 8
+"""From one node in eight on it is cheaper to ask about all of them again."""
+
 Size = tuple[int, int, int, int, int]
 """Kind of card, cards per node, milli per card, milli-cores, bytes of memory: all that decides whether a member fits on a node."""
 
@@ -68,7 +71,7 @@ class Room:
     def _answer(self, shape: Shape, kind: int) -> _Answer:
         size = (kind, shape.per_node, shape.card_milli, shape.cpu_milli, shape.memory_bytes)
         answer = self._answers.get(size)
-        if answer is None:
+        if answer is None or len(self._changed) - answer.seen > len(answer.nodes) // MOSTLY_CHANGED:
             answer = self._answers[size] = self._ask(shape, kind)
         elif answer.seen < len(self._changed):
             self._update(answer, shape, kind)
