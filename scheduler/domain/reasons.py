@@ -64,6 +64,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "would fit in {cluster} now, but could delay a job ahead of it that has cards reserved there in {seconds} s",
         "zh": "集群 {cluster} 现可容纳,但可能推迟排在前面、最迟 {seconds} 秒后在此启动的已预留作业",
     },
+    "waiting_for_quota": {
+        "en": "queue {queue} may use {available} more {resource} now ({used} used, {nominal} its own), and this needs {needed}",
+        "zh": "队列 {queue} 的 {resource} 现还可用 {available}(配额 {nominal},已用 {used},含借用),该作业需要 {needed}",
+    },
     "waiting_for_cluster": {
         "en": "the clusters that could run it ({clusters}) are not answering; no new grants until they do",
         "zh": "可运行该作业的集群({clusters})没有应答,恢复前不再授权",

@@ -90,7 +90,7 @@ class Backlog:
         return min(map(int, found), key=lambda number: self.lines[number].jobs[self._next[number]])
 
     def _line_of(self, job: QueuedJob) -> int:
-        likeness = (job.tenant, job.priority, job.shapes, job.terms, job.clusters, job.max_runtime_seconds)
+        likeness = (job.tenant, job.queue, job.priority, job.shapes, job.terms, job.clusters, job.max_runtime_seconds)
         number = self._number.get(likeness)
         if number is None:
             number = self._number[likeness] = len(self.lines)

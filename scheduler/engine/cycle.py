@@ -5,8 +5,8 @@ fits only soon is not granted, but its place is kept for it: nobody behind it ma
 once others have ended may be promised a place at that time (`reserve`), which those behind it must not delay.
 """
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,19 +15,21 @@ from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Reason
 from scheduler.engine.backlog import Backlog
 from scheduler.engine.explain import explain
-from scheduler.engine.fleet import NO_KIND, Bools, Free, Ints
-from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.fleet import NO_KIND, Bools, Fleet, Free, Ints
+from scheduler.engine.order import QueuedJob, Usage, held, needs
 from scheduler.engine.place import Place, place_on
 from scheduler.engine.preempt import MAX_SEARCHES, cheapest_victims
+from scheduler.engine.quota import RUNNING, Quotas, Resource, Shortfall
 from scheduler.engine.reserve import MAX_PROMISES, Outlook, Promise, ends_at, promise
 from scheduler.engine.room import Room
-from scheduler.engine.shape import Shape
+from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
 from scheduler.engine.snapshot import ActiveRun, Backfill, Decisions, Grant, Preemption, Quote, Snapshot, Verdict
 
 NO_PRICE = 2**62
 """Stands for the price of a place that is not offered."""
 
 RELEASE = "waiting_for_release"
+OVER_QUOTA = "waiting_for_quota"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +57,18 @@ class _Round:
     now: Room
     soon: Room
     usage: Usage
-    preemptible: list[ActiveRun]
+    quotas: Quotas
+    soon_quotas: Quotas
+    preemptible: dict[str, ActiveRun]
     releasing: list[ActiveRun]
-    occupants: list[ActiveRun]
+    occupants: dict[str, ActiveRun]
     searches_left: int = MAX_SEARCHES
     promise_searches_left: int = MAX_PROMISES
     grants: list[Grant] = field(default_factory=list)
     preemptions: list[Preemption] = field(default_factory=list)
     promises: list[Promise] = field(default_factory=list)
     promised: set[int] = field(default_factory=set)
+    borrowers: deque[ActiveRun] | None = None
     views: dict[tuple[str, ...], tuple[Room, list[Promise]]] = field(default_factory=dict)
     tariffs: dict[tuple[str, int], Ints] = field(default_factory=dict)
     permits: dict[frozenset[str] | None, Bools] = field(default_factory=dict)
@@ -115,6 +120,8 @@ class Served:
     promised_at: dict[str, int]
     usage: Usage
     """What every tenant holds once the grants are taken."""
+    quotas: Quotas
+    """What every queue uses then."""
 
 
 def cycle(snapshot: Snapshot) -> Decisions:
@@ -141,7 +148,7 @@ def serve(snapshot: Snapshot, backlog: Backlog, candidates: Bools, still: Callab
     candidates = candidates.copy()
     while (number := backlog.first(candidates, shares)) is not None:
         example, (_, id_) = backlog.lines[number].example, backlog.next_of(number)
-        likeness = (example.shapes, example.terms, example.clusters, example.max_runtime_seconds)
+        likeness = (example.queue, example.shapes, example.terms, example.clusters, example.max_runtime_seconds)
         verdict = hopeless.get(likeness) or _decide(round_, replace(example, id=id_))
         if verdict is None:
             backlog.take(number)
@@ -155,22 +162,26 @@ def serve(snapshot: Snapshot, backlog: Backlog, candidates: Bools, still: Callab
             hopeless[likeness] = of_line[number] = verdict
             candidates[number] = False
     promised_at = {each.job: each.at for each in round_.promises}
-    return Served(tuple(round_.grants), tuple(round_.preemptions), of_line, of_job, promised_at, round_.usage)
+    return Served(tuple(round_.grants), tuple(round_.preemptions), of_line, of_job, promised_at, round_.usage, round_.quotas)
 
 
 def _begin(snapshot: Snapshot) -> _Round:
     soon = snapshot.free.copy()
     releasing = [run for run in snapshot.runs if run.releasing]
+    soon_quotas = snapshot.quotas.copy()
     for run in releasing:
         soon.give(run.place.allocations)
+        soon_quotas.use(run.queue, held(snapshot.fleet, run.place), sign=-1)
     return _Round(
         snapshot=snapshot,
         now=Room(snapshot.fleet, snapshot.free.copy()),
         soon=Room(snapshot.fleet, soon),
         usage=snapshot.usage.copy(),
-        preemptible=[run for run in snapshot.runs if run.preemptible and not run.releasing],
+        quotas=snapshot.quotas.copy(),
+        soon_quotas=soon_quotas,
+        preemptible={run.attempt: run for run in snapshot.runs if run.preemptible and not run.releasing},
         releasing=releasing,
-        occupants=[run for run in snapshot.runs if not run.releasing],
+        occupants={run.attempt: run for run in snapshot.runs if not run.releasing},
     )
 
 
@@ -179,11 +190,11 @@ def _decide(round_: _Round, job: QueuedJob) -> Verdict | None:
     end = ends_at(round_.snapshot.now, job.max_runtime_seconds)
     room = round_.view(end)
     for alternative, shape in enumerate(job.shapes):
-        best, places = best_offer(round_, room, job, shape)
+        best, places = best_offer(round_, room, round_.quotas, job, shape)
         if best is not None:
             _grant(round_, job, alternative, best, places, end)
             return None
-    kept = _keep_place(round_, job) or _make_room(round_, job)
+    kept = _keep_place(round_, job) or _reclaim(round_, job) or _over_quota(round_, job) or _make_room(round_, job)
     if kept is not None:
         return kept
     behind = _behind_promise(round_, job) if room is not round_.now else None
@@ -191,7 +202,7 @@ def _decide(round_: _Round, job: QueuedJob) -> Verdict | None:
     return behind or explain(round_.snapshot, round_.now, job)
 
 
-def best_offer(round_: _Round, room: Room, job: QueuedJob, shape: Shape) -> tuple[Offer | None, int]:
+def best_offer(round_: _Round, room: Room, quotas: Quotas, job: QueuedJob, shape: Shape) -> tuple[Offer | None, int]:
     """The offer a job takes, and among how many (clusters × kinds of card where the whole gang fits at a price).
 
     Cheapest per unit after voucher first (a gang cut down to its `min_nodes` is not cheaper, only slower), then the largest, then
@@ -204,16 +215,18 @@ def best_offer(round_: _Round, room: Room, job: QueuedJob, shape: Shape) -> tupl
     gangs = np.array([room.gangs(shape, kind) for kind in kinds])
     prices = np.array([round_.net_prices(job.terms, kind) for kind in kinds])
     open_ = (gangs >= shape.min_nodes) & (prices != NO_PRICE) & round_.allowed(job.clusters)
+    granted = np.array([_nodes_in_quota(fleet, quotas, job, shape, kind) for kind in kinds])
+    open_ &= (granted > 0)[:, np.newaxis]
     places = int(np.count_nonzero(open_))
     if places == 0:
         return None, 0
     open_ &= prices == prices[open_].min()
-    nodes = np.minimum(gangs, shape.nodes)
+    nodes = np.minimum(gangs, granted[:, np.newaxis])
     open_ &= nodes == nodes[open_].max()
     tightness = np.where(open_, gangs, 0).sum(axis=0)
     cluster = int(np.where(open_.any(axis=0), tightness, NO_PRICE).argmin())
     placed = [
-        place_on(fleet, room.free, shape, kind, cluster, room.nodes(shape, kind, cluster))
+        place_on(fleet, room.free, shape, kind, cluster, room.nodes(shape, kind, cluster), int(granted[row]))
         for row, kind in enumerate(kinds)
         if open_[row, cluster]
     ]
@@ -229,13 +242,22 @@ def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> list
     for kind in fleet.kinds_for(shape):
         gangs, prices = room.gangs(shape, kind), round_.net_prices(job.terms, kind)
         open_ = (gangs >= shape.min_nodes) & (prices != NO_PRICE) & round_.allowed(job.clusters)
-        for cluster in map(int, np.flatnonzero(open_)):
-            place = place_on(fleet, free, shape, kind, cluster, room.nodes(shape, kind, cluster))
+        granted = _nodes_in_quota(fleet, snapshot.quotas, job, shape, kind)
+        for cluster in map(int, np.flatnonzero(open_ & (granted > 0))):
+            place = place_on(fleet, free, shape, kind, cluster, room.nodes(shape, kind, cluster), granted)
             standing = int(prices[cluster]), -place.nodes, cluster
             tightness[standing] += int(gangs[cluster])
             found.append((standing, place))
     found.sort(key=lambda each: (each[0][:2], tightness[each[0]], each[0][2], each[1].leftover, each[1].kind))
     return [_offer(snapshot, job, shape, place) for _, place in found]
+
+
+def _nodes_in_quota(fleet: Fleet, quotas: Quotas, job: QueuedJob, shape: Shape, kind: int) -> int:
+    """How many nodes of a kind the job's queue may use: all it asks for, the least it can do with, or 0."""
+    for nodes in dict.fromkeys((shape.nodes, shape.min_nodes)):
+        if quotas.shortfall(job.queue, needs(fleet, shape, kind, nodes)) is None:
+            return nodes
+    return 0
 
 
 def _offer(snapshot: Snapshot, job: QueuedJob, shape: Shape, place: Place) -> Offer:
@@ -244,10 +266,30 @@ def _offer(snapshot: Snapshot, job: QueuedJob, shape: Shape, place: Place) -> Of
     return Offer(place, quote, place.cards() or place.nodes * shape.cpu_milli // 1000)
 
 
+def _over_quota(round_: _Round, job: QueuedJob) -> Verdict | None:
+    """Where no alternative is within the quota of the job's queue: what of is short, by how much."""
+    fleet, reasons = round_.snapshot.fleet, []
+    for shape in job.shapes:
+        asked = [needs(fleet, shape, kind, shape.min_nodes) for kind in fleet.kinds_for(shape)]
+        short = [round_.soon_quotas.shortfall(job.queue, need) for need in asked]
+        if not short or None in short:
+            return None
+        least = min((each for each in short if each is not None), key=lambda each: each.needed - each.available)
+        reasons.append(Reason(OVER_QUOTA, _in_units(least)))
+    return Verdict("wait", tuple(reasons))
+
+
+def _in_units(short: Shortfall) -> dict[str, str | int]:
+    """A shortfall in cards, cores or jobs."""
+    unit = 1 if short.resource == RUNNING else WHOLE_CARD_MILLI
+    numbers = {name: f"{getattr(short, name) / unit:g}" for name in ("needed", "available", "nominal", "used")}
+    return {"queue": short.queue, "resource": short.resource, **numbers}
+
+
 def _behind_promise(round_: _Round, job: QueuedJob) -> Verdict | None:
     """Where the job would fit now but could delay one that was promised its place."""
     for shape in job.shapes:
-        found, _ = best_offer(round_, round_.now, job, shape)
+        found, _ = best_offer(round_, round_.now, round_.quotas, job, shape)
         if found is not None:
             cluster = round_.snapshot.fleet.clusters[found.place.cluster]
             starts = [each.at for each in round_.promises if each.place.cluster == found.place.cluster]
@@ -263,7 +305,7 @@ def _promise(round_: _Round, job: QueuedJob) -> None:
     if promised or round_.promise_searches_left == 0:
         return
     round_.promise_searches_left -= 1
-    found = promise(round_.snapshot, Outlook(round_.soon.free, round_.occupants, round_.promises), job)
+    found = promise(round_.snapshot, Outlook(round_.soon.free, list(round_.occupants.values()), round_.promises), job)
     if found is not None:
         round_.promises.append(found)
         round_.promised |= pool
@@ -281,7 +323,10 @@ def _grant(round_: _Round, job: QueuedJob, alternative: int, best: Offer, places
     round_.now.take(allocations)
     round_.soon.take(allocations)
     round_.usage.add(job.tenant, best.place)
-    round_.occupants.append(ActiveRun(job.id, job.id, job.tenant, job.priority, False, best.place, ends_at=end))
+    for quotas in (round_.quotas, round_.soon_quotas):
+        quotas.use(job.queue, held(round_.snapshot.fleet, best.place))
+    run = ActiveRun(job.id, job.id, job.tenant, job.priority, False, best.place, ends_at=end, queue=job.queue)
+    round_.occupants[run.attempt] = run
     for each in round_.promises:
         if each.at < end:
             each.left.take(allocations)
@@ -293,32 +338,81 @@ def _keep_place(round_: _Round, job: QueuedJob) -> Verdict | None:
     if not round_.releasing:
         return None
     for shape in job.shapes:
-        found, _ = best_offer(round_, round_.soon, job, shape)
+        found, _ = best_offer(round_, round_.soon, round_.soon_quotas, job, shape)
         if found is not None:
-            return _wait_for(round_, found.place, sum(run.place.cluster == found.place.cluster for run in round_.releasing))
+            return _wait_for(round_, job, found.place, sum(run.place.cluster == found.place.cluster for run in round_.releasing))
     return None
 
 
 def _make_room(round_: _Round, job: QueuedJob) -> Verdict | None:
     """Ask lower-priority gangs to stop where that makes the job fit at the least loss."""
-    if round_.searches_left == 0 or not any(run.priority < job.priority for run in round_.preemptible):
+    if round_.searches_left == 0 or not any(run.priority < job.priority for run in round_.preemptible.values()):
         return None
     round_.searches_left -= 1
-    found = cheapest_victims(round_.snapshot, round_.soon.free, job, round_.preemptible)
+    found = cheapest_victims(round_.snapshot, round_.soon.free, job, list(round_.preemptible.values()))
     if found is None:
         return None
-    for run in found.victims:
+    _stop(round_, job, found.victims)
+    return _wait_for(round_, job, found.place, len(found.victims))
+
+
+def _reclaim(round_: _Round, job: QueuedJob) -> Verdict | None:
+    """A queue that is within its own quota takes back what it lent: gangs of queues that borrow stop, the least loss first.
+
+    Who borrows has accepted that: neither priority nor `preemptible` protects a borrowed gang, and none is stopped in part.
+    """
+    fleet = round_.snapshot.fleet
+    for shape in job.shapes:
+        for kind in fleet.kinds_for(shape):
+            need = needs(fleet, shape, kind, shape.min_nodes)
+            short = round_.soon_quotas.shortfall(job.queue, need)
+            if short is None or round_.soon_quotas.would_borrow(job.queue, need):
+                continue
+            victims, quotas = _borrowers(round_, job, need, short.resource)
+            for run in victims:
+                round_.soon.give(run.place.allocations)
+            found, _ = best_offer(round_, round_.soon, quotas, job, shape) if victims else (None, 0)
+            for run in victims:
+                round_.soon.take(run.place.allocations)
+            if found is not None:
+                _stop(round_, job, victims)
+                return _wait_for(round_, job, found.place, len(victims))
+    return None
+
+
+def _borrowers(round_: _Round, job: QueuedJob, need: Mapping[Resource, int], resource: Resource) -> tuple[list[ActiveRun], Quotas]:
+    """Whose stopping brings the job within its quota, and the quotas then; nobody where that cannot be done."""
+    if round_.borrowers is None:
+        lost = {run.attempt: run.lost_card_seconds(round_.snapshot.now) for run in round_.occupants.values()}
+        round_.borrowers = deque(sorted(round_.occupants.values(), key=lambda run: (lost[run.attempt], run.priority, run.attempt)))
+    while round_.borrowers and round_.borrowers[0].attempt not in round_.occupants:
+        round_.borrowers.popleft()
+    cohort, trial, victims = round_.soon_quotas.cohort(job.queue), round_.soon_quotas.copy(), []
+    for run in round_.borrowers:
+        if run.attempt not in round_.occupants or trial.cohort(run.queue) != cohort or not trial.borrowed(run.queue, resource):
+            continue
+        trial.use(run.queue, held(round_.snapshot.fleet, run.place), sign=-1)
+        victims.append(run)
+        if trial.shortfall(job.queue, need) is None:
+            return victims, trial
+    return [], trial
+
+
+def _stop(round_: _Round, job: QueuedJob, victims: Sequence[ActiveRun]) -> None:
+    """Ask gangs to stop for a job: what they hold will be free soon."""
+    for run in victims:
         round_.preemptions.append(Preemption(run.attempt, job.id, job.priority))
-        round_.preemptible.remove(run)
+        round_.preemptible.pop(run.attempt, None)
+        round_.occupants.pop(run.attempt)
         round_.releasing.append(run)
-        round_.occupants.remove(run)
         round_.soon.give(run.place.allocations)
-    return _wait_for(round_, found.place, len(found.victims))
+        round_.soon_quotas.use(run.queue, held(round_.snapshot.fleet, run.place), sign=-1)
 
 
-def _wait_for(round_: _Round, place: Place, runs: int) -> Verdict:
+def _wait_for(round_: _Round, job: QueuedJob, place: Place, runs: int) -> Verdict:
     nodes = [part.node for part in place.allocations]
     round_.soon.take(place.allocations)
+    round_.soon_quotas.use(job.queue, held(round_.snapshot.fleet, place))
     round_.now.set_to_least([round_.now.free, round_.soon.free], nodes)
     round_.refresh_views(nodes)
     cluster = round_.snapshot.fleet.clusters[place.cluster]

@@ -14,6 +14,7 @@ from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.reasons import Reason
 from scheduler.engine.fleet import NO_KIND, Fleet, Ints
 from scheduler.engine.place import Place
+from scheduler.engine.quota import Resource
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
 
 _CLASSES = tuple(HardwareClass)
@@ -26,7 +27,8 @@ class QueuedJob:
     """A job that waits. `terms` names the prices that apply to it; jobs with equal shapes, terms and clusters fare alike.
 
     `clusters`, where given, are the only ones it may go to; `hold` is a reason not to try it at all this round. Without
-    `max_runtime_seconds` a job is taken to run for ever: it is never backfilled in front of a promise it could delay.
+    `max_runtime_seconds` a job is taken to run for ever: it is never backfilled in front of a promise it could delay. `queue`
+    is whose quota it counts against; a queue without quota is unlimited.
     """
 
     id: str
@@ -38,6 +40,7 @@ class QueuedJob:
     clusters: frozenset[str] | None = None
     hold: Reason | None = None
     max_runtime_seconds: int | None = None
+    queue: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,24 @@ class Usage:
 
     def copy(self) -> "Usage":
         return Usage(self.fleet, self.totals, {tenant: held.copy() for tenant, held in self.held.items()})
+
+
+def needs(fleet: Fleet, shape: Shape, kind: int, nodes: int) -> dict[Resource, int]:
+    """What a gang on some nodes of a kind counts against quotas: milli-cards by class and by model, milli-cores."""
+    return _counted(fleet, kind, nodes * shape.per_node * shape.card_milli, nodes * shape.cpu_milli)
+
+
+def held(fleet: Fleet, place: Place) -> dict[Resource, int]:
+    """What a placed gang counts against quotas."""
+    return _counted(fleet, place.kind, place.card_milli(), sum(part.cpu_milli for part in place.allocations))
+
+
+def _counted(fleet: Fleet, kind: int, card_milli: int, cpu_milli: int) -> dict[Resource, int]:
+    counted = {"cpu": cpu_milli} if cpu_milli else {}
+    if kind != NO_KIND:
+        cards = fleet.kinds[kind]
+        counted |= {f"class:{cards.hardware_class}": card_milli, f"model:{cards.model}": card_milli}
+    return counted
 
 
 def in_order(queue: Sequence[QueuedJob], usage: Usage, weights: Mapping[str, int]) -> Iterator[QueuedJob]:

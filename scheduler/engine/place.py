@@ -82,15 +82,15 @@ def place_in(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int) ->
     nodes = fitting(fleet, free, shape, kind)
     if gang_nodes(fleet, nodes, shape)[cluster] < shape.min_nodes:
         return None
-    return place_on(fleet, free, shape, kind, cluster, nodes[fleet.cluster_of[nodes] == cluster])
+    return place_on(fleet, free, shape, kind, cluster, nodes[fleet.cluster_of[nodes] == cluster], shape.nodes)
 
 
-def place_on(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, candidates: Ints) -> Place:
-    """The place on some nodes of one cluster, which hold one member each and together at least `min_nodes`."""
+def place_on(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, candidates: Ints, most: int) -> Place:
+    """The place on some nodes of one cluster, which hold one member each and together at least `min_nodes`; on `most` at most."""
     if shape.one_rack:
         candidates = _best_rack(fleet, candidates, shape)
     leftover = _leftover(fleet, free, shape, candidates)
-    chosen = np.argsort(leftover, kind="stable")[: shape.nodes]
+    chosen = np.argsort(leftover, kind="stable")[:most]
     allocations = tuple(
         Allocation(
             node=int(node),

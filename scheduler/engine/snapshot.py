@@ -9,6 +9,7 @@ from scheduler.domain.reasons import Reason
 from scheduler.engine.fleet import Fleet, Free
 from scheduler.engine.order import QueuedJob, Usage
 from scheduler.engine.place import Place
+from scheduler.engine.quota import Quotas
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,7 @@ class ActiveRun:
     safe_at: int | None = None
     releasing: bool = False
     ends_at: int = FOREVER
+    queue: str = ""
 
     def lost_card_seconds(self, now: int) -> int:
         if self.safe_at is None:
@@ -75,6 +77,8 @@ class Snapshot:
     prices: Prices | None = None
     weights: Mapping[str, int] = field(default_factory=dict)
     backfill: Backfill = Backfill.EASY
+    quotas: Quotas = field(default_factory=lambda: Quotas.of(()))
+    """What queues may use and do use, the active runs among it."""
 
 
 @dataclass(frozen=True, slots=True)

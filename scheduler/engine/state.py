@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from scheduler.engine.backlog import Backlog
-from scheduler.engine.cycle import Served, serve
+from scheduler.engine.cycle import OVER_QUOTA, Served, serve
 from scheduler.engine.fleet import NO_KIND, Bools, Fleet, Free, Ints
-from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.order import QueuedJob, Usage, held
 from scheduler.engine.place import Place
+from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.engine.snapshot import Prices, Snapshot, Verdict
 
@@ -38,12 +39,13 @@ class State:
     Runs are not preempted here and end when they are released: nobody waits for a release, and nothing is promised.
     """
 
-    def __init__(self, fleet: Fleet, prices: Prices | None = None) -> None:
+    def __init__(self, fleet: Fleet, prices: Prices | None = None, quotas: Quotas | None = None) -> None:
         self.fleet = fleet
         self.free = fleet.all_free()
         self.usage = Usage.none(fleet)
         self.backlog = Backlog()
         self.prices = prices
+        self.quotas = quotas or Quotas.of(())
         self.verdicts: dict[int, Verdict] = {}
         self._awake: set[int] = set()
         self._touched: set[int] = set()
@@ -58,15 +60,18 @@ class State:
             self.verdicts.pop(number, None)
         self._learn_needs()
 
-    def release(self, tenant: str, place: Place) -> None:
-        """A run has ended: what it held is free."""
+    def release(self, job: QueuedJob, place: Place) -> None:
+        """A run of a job has ended: what it held is free, and its queue may use it again."""
         self.free.give(place.allocations)
-        self.usage.add(tenant, place, sign=-1)
+        self.usage.add(job.tenant, place, sign=-1)
         self._touched.add(place.cluster)
+        if self.quotas.running(job.queue):
+            self.quotas.use(job.queue, held(self.fleet, place), sign=-1)
+            self._awake.update(number for number, verdict in self.verdicts.items() if verdict.reasons[0].code == OVER_QUOTA)
 
     def round(self, now: int) -> Served:
         """Serve whoever could be helped by what has changed since the last round."""
-        snapshot = Snapshot(now, self.fleet, self.free, self.usage, (), (), self.prices)
+        snapshot = Snapshot(now, self.fleet, self.free, self.usage, (), (), self.prices, quotas=self.quotas)
         touched = sorted(self._touched)
         candidates = self._possible(self.free, touched)
         awake = np.zeros_like(candidates)
@@ -79,7 +84,7 @@ class State:
         """Take what was granted, remember why the rest sleeps, and let nobody be awake."""
         for grant in served.grants:
             self.free.take(grant.place.allocations)
-        self.usage = served.usage
+        self.usage, self.quotas = served.usage, served.quotas
         self.verdicts.update(served.of_line)
         self._awake.clear()
         self._touched.clear()

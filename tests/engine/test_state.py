@@ -51,7 +51,7 @@ def test_a_round_decides_as_if_everything_were_looked_at_anew(turns: list[list[S
             state.submit(jobs)
         elif running:
             ended, grant = running.pop(sorted(running)[turn % len(running)])
-            state.release(ended.tenant, grant.place)
+            state.release(ended, grant.place)
         anew = cycle(Snapshot(now, FLEET, state.free.copy(), state.usage.copy(), list(waiting.values())))
         served = state.round(now)
         assert served.grants == anew.grants

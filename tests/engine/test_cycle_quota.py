@@ -1,0 +1,92 @@
+"""Quotas in a round: borrowing what others leave, waiting beyond, and taking back what was lent."""
+
+import pytest
+
+from scheduler.engine.cycle import cycle
+from scheduler.engine.fleet import Fleet
+from scheduler.engine.order import QueuedJob, held
+from scheduler.engine.quota import Queue, Quotas
+from scheduler.engine.snapshot import ActiveRun, Decisions, Snapshot
+from tests.engine.builders import SECOND, gang, job, node, place, run, snapshot
+
+CARDS = 1000
+FLEET = Fleet.of([node(f"n{number}") for number in range(4)])
+TREE = (
+    Queue("city", nominal={}),
+    Queue("lab", parent="city", nominal={"model:910B3": 16 * CARDS}),
+    Queue("firm", parent="city", nominal={"model:910B3": 16 * CARDS}, borrowing_limit={"model:910B3": 8 * CARDS}),
+)
+
+
+def decide(queue: list[QueuedJob], runs: list[ActiveRun], tree: tuple[Queue, ...] = TREE) -> Decisions:
+    quotas = Quotas.of(tree)
+    for each in runs:
+        quotas.use(each.queue, held(FLEET, each.place))
+    return cycle(Snapshot(**{**vars(snapshot(FLEET, queue, runs, now=100 * SECOND)), "quotas": quotas}))
+
+
+def of(queue: str, name: str, **rest: int) -> ActiveRun:
+    return run(name, place(FLEET, name), queue=queue, preemptible=False, **rest)
+
+
+def test_a_queue_borrows_what_others_leave_up_to_its_limit() -> None:
+    jobs = [job(f"j{number}", gang(1), queue="firm", submitted_at=number) for number in range(4)]
+    decisions = decide(jobs, [])
+    assert [grant.job for grant in decisions.grants] == ["j0", "j1", "j2"], "two of its own, one borrowed"
+    (reason,) = decisions.verdicts["j3"].reasons
+    assert reason.code == "waiting_for_quota"
+    assert dict(reason.numbers) == {
+        "queue": "firm",
+        "resource": "model:910B3",
+        "needed": "8",
+        "available": "0",
+        "nominal": "16",
+        "used": "24",
+    }
+    assert "firm" in reason.text("zh")
+
+
+def test_an_elastic_gang_takes_what_its_quota_leaves() -> None:
+    (grant,) = decide([job("j", gang(4, min_nodes=3), queue="firm")], []).grants
+    assert grant.place.nodes == 3
+
+
+def test_a_queue_nobody_knows_is_unlimited() -> None:
+    assert len(decide([job("j", gang(4), queue="elsewhere")], []).grants) == 1
+
+
+def test_a_lender_takes_back_what_it_lent_and_no_more() -> None:
+    borrowed = [of("firm", "n0", safe_at=0), of("firm", "n1", safe_at=50 * SECOND), of("firm", "n2", safe_at=90 * SECOND)]
+    first, second = (job(name, gang(1), queue="lab", submitted_at=number) for number, name in enumerate(("first", "second")))
+    decisions = decide([first, second], borrowed)
+    assert [grant.job for grant in decisions.grants] == ["first"], "one node is free"
+    assert [(each.attempt, each.by) for each in decisions.preemptions] == [("n2", "second")], "the one that loses least"
+    assert decisions.verdicts["second"].reasons[0].code == "waiting_for_release"
+
+
+def test_who_would_borrow_takes_nothing_back() -> None:
+    runs = [of("lab", "n0"), of("lab", "n1"), of("firm", "n2"), of("firm", "n3")]
+    decisions = decide([job("j", gang(1), queue="lab")], runs)
+    assert decisions.preemptions == ()
+    assert decisions.verdicts["j"].reasons[0].code == "waiting_for_quota"
+
+
+def test_what_is_being_released_is_not_taken_twice() -> None:
+    runs = [of("firm", "n0"), of("firm", "n1"), of("firm", "n2"), of("firm", "n3")]
+    free_limit = (TREE[0], TREE[1], Queue("firm", parent="city", nominal={"model:910B3": 16 * CARDS}))
+    lender = job("j", gang(1), queue="lab")
+    first = decide([lender], runs, free_limit)
+    (stopped,) = first.preemptions
+    releasing = [each if each.attempt != stopped.attempt else of("firm", each.attempt, releasing=True) for each in runs]
+    again = decide([lender], releasing, free_limit)
+    assert again.preemptions == ()
+    assert again.verdicts["j"].reasons[0].code == "waiting_for_release"
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_the_number_of_running_jobs_is_limited(limit: int) -> None:
+    tree = (Queue("firm", max_running=limit),)
+    jobs = [job(f"j{number}", gang(1, 1), queue="firm", submitted_at=number) for number in range(3)]
+    decisions = decide(jobs, [], tree)
+    assert len(decisions.grants) == limit
+    assert dict(decisions.verdicts["j2"].reasons[0].numbers)["resource"] == "running"
