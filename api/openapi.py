@@ -64,6 +64,8 @@ def _statuses(method: str, operation: Mapping[str, Any]) -> Iterator[int]:
         yield 404
     if "Idempotency-Key" in names:
         yield 409
+    if operation["operationId"] == "submit_job":
+        yield 429
 
 
 def _codes_by_status() -> Mapping[int, list[str]]:

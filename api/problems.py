@@ -63,6 +63,12 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "该 Idempotency-Key 曾用于不同的请求体,请为新请求使用新的键",
     ),
     "job_finished": (409, "Job has finished", "job {id} has ended as {state}", "作业 {id} 已以 {state} 结束"),
+    "queue_full": (
+        429,
+        "Queue full",
+        "at most {limit} of your jobs may wait at a time; submit again when some have started",
+        "最多允许 {limit} 个作业排队,请在部分作业启动后再提交",
+    ),
     "unstorable_value": (
         422,
         "Value that cannot be stored",

@@ -12,7 +12,17 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from scheduler.contract.job import JobSpec
-from scheduler.contract.registry import Cluster, Contract, Launcher, PricedItem, Provider, Registration, Tenant, TenantType
+from scheduler.contract.registry import (
+    Cluster,
+    Contract,
+    Launcher,
+    PricedItem,
+    Provider,
+    QueueSpec,
+    Registration,
+    Tenant,
+    TenantType,
+)
 from scheduler.domain.clock import CHINA
 from scheduler.domain.money import parse_cny
 from scheduler.domain.states import AttemptState, JobState
@@ -27,6 +37,7 @@ from scheduler.store.tables import (
     PriceRow,
     ProgrammeRow,
     ProviderRow,
+    QueueRow,
     TenantRow,
 )
 from scheduler.subsidy.document import load_document
@@ -185,6 +196,7 @@ def add_city(session: Session) -> None:
     session.add(price_row("hz", "H800", "20.5"))
     session.add(contract_row(contract()))
     session.add(programme_row())
+    session.add(QueueRow(name="idle", body=QueueSpec(name="idle").model_dump(mode="json"), created_at=LONG_AGO))
 
 
 def city_database(database: Database) -> Database:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api.auth import TenantOnly, TenantOrOperator, TenantOrStaff
@@ -19,12 +19,12 @@ from scheduler.contract.cost import CostRecord, JobCosts
 from scheduler.contract.job import AttemptList, EventPage, JobPage, JobSpec, JobView
 from scheduler.contract.problem import FieldError
 from scheduler.contract.sync import MAX_LOG_BYTES, LogView
-from scheduler.domain.states import JOB_FINAL, JobState
+from scheduler.domain.states import JOB_FINAL, JOB_WAITING, JobState
 from scheduler.engine.explain import could_ever_fit
 from scheduler.engine.order import Usage
 from scheduler.engine.snapshot import Snapshot
 from scheduler.service.lifecycle import lock_job, request_cancel, submit
-from scheduler.service.registry import load_registry
+from scheduler.service.registry import declared_queues, load_registry
 from scheduler.service.snapshot import queued_job, registered_fleet
 from scheduler.store.tables import AttemptRow, ContractRow, CostRecordRow, JobEventRow, JobRow, LogRow, ProgrammeRow
 
@@ -45,6 +45,7 @@ def submit_job(spec: JobSpec, city: TheCity, principal: TenantOnly, keyed: Keyed
         tenant = str(principal.subject)
         _check_references(session, spec)
         _check_size(session, city, tenant, spec)
+        _check_pending(session, tenant)
         now = city.clock()
         job = submit(session, city.make_id("job", now), tenant, spec, now)
         return 201, job_views(session, [job], language)[0]
@@ -181,6 +182,16 @@ def _programme_exists(session: Session, programme: str) -> bool:
 def _unknown(field: str, noun: str, id_: str) -> ProblemError:
     error = FieldError(field=field, message=f"there is no {noun} {id_}", message_zh=f"不存在 {noun} {id_}")
     return ProblemError("unknown_reference", [error], field=field, noun=noun, id=id_)
+
+
+def _check_pending(session: Session, tenant: str) -> None:
+    """Refuse what would make a tenant's queue longer than its operator allows."""
+    queue = next((queue for queue in declared_queues(session) if queue.name == tenant), None)
+    if queue is None or queue.max_pending is None:
+        return
+    pending = session.scalar(select(func.count()).where(JobRow.tenant_id == tenant, JobRow.state.in_(JOB_WAITING))) or 0
+    if pending >= queue.max_pending:
+        raise ProblemError("queue_full", limit=queue.max_pending)
 
 
 def _check_size(session: Session, city: City, tenant: str, spec: JobSpec) -> None:

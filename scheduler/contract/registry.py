@@ -8,7 +8,7 @@ from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from scheduler.contract.base import Key, Moment, Price, Text, Uscc, Wire
 from scheduler.domain.money import MICROS_PER_CNY, parse_cny
@@ -135,6 +135,40 @@ class PriceView(PriceEntry):
     """A price as stored: `version` names it in cost lines."""
 
     version: Key
+
+
+Resource = Annotated[
+    str, StringConstraints(pattern=r"^(cpu|class:(domestic|foreign|unknown)|model:[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63})$")
+]
+"""What a quota limits: `cpu` in cores, `class:domestic` or `model:910B3` in cards."""
+
+Amounts = Annotated[dict[Resource, Annotated[int, Field(ge=0, le=10**9)]], Field(max_length=64)]
+
+
+class QueueSpec(Wire):
+    """A queue's quota. A tenant's queue bears its id; others group them. What one queue of a tree does not use, others may borrow.
+
+    `nominal` is its own; `borrowing_limit` the most it may use beyond (absent: whatever others leave); `lending_limit` the most
+    others may use of it (absent: all). A resource nobody in the tree has a nominal for is unlimited. `weight` divides its share.
+    """
+
+    name: Key
+    parent: Key | None = None
+    nominal: Amounts = Field(default_factory=dict)
+    borrowing_limit: Amounts = Field(default_factory=dict)
+    lending_limit: Amounts = Field(default_factory=dict)
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    max_running: Annotated[int, Field(ge=0, le=10**6)] | None = None
+    max_pending: Annotated[int, Field(ge=0, le=10**6)] | None = None
+
+
+class QueueView(QueueSpec):
+    """A queue as it stands: how much of each resource runs in it, in cards and cores (rounded down), and how many jobs wait."""
+
+    used: dict[str, int]
+    borrowed: dict[str, int]
+    running: int
+    pending: int
 
 
 class ProgrammeDocument(Wire):

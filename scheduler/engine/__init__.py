@@ -2,12 +2,15 @@
 
 Enter at `cycle.cycle(snapshot) -> Decisions`. One round, in the words of the modules it uses:
 
-1. `order`    the queue, by priority, then weighted dominant share, then age;
-2. `place`    for each job, every cluster and model where the whole gang fits, proven node by node (`fleet`, `shape`);
-3. `cycle`    the cheapest of those after voucher is granted and its cards are deducted at once;
+1. `backlog`  the queue in lines of alike jobs, served by priority, then weighted dominant share, then age (`order`);
+2. `offers`   every cluster and model where the whole gang fits, proven node by node (`room`, `place`, `fleet`, `shape`), within
+              the quota of its queue (`quota`), at a price;
+3. `cycle`    the cheapest of those after voucher is granted and deducted at once (`round`);
 4. `preempt`  where nothing fits, the lower-priority gangs whose stopping loses the fewest card-seconds;
 5. `reserve`  a blocked job is promised a time and a place that those behind it must not delay (backfill);
 6. `explain`  for every job that got nothing: wait or never, with the numbers behind it.
+
+`state.State` keeps all of this from round to round, so that a round costs what has changed and not what there is.
 
 Nothing here reads a clock, a database or a random number. Times are integer microseconds since the epoch.
 """

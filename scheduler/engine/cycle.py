@@ -5,9 +5,9 @@ fits only soon is not granted, but its place is kept for it: nobody behind it ma
 once others have ended may be promised a place at that time (`reserve`), which those behind it must not delay.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,98 +15,20 @@ from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Reason
 from scheduler.engine.backlog import Backlog
 from scheduler.engine.explain import explain
-from scheduler.engine.fleet import NO_KIND, Bools, Fleet, Free, Ints
+from scheduler.engine.fleet import Bools
+from scheduler.engine.offers import Offer, best_offer
 from scheduler.engine.order import QueuedJob, Usage, held, needs
-from scheduler.engine.place import Place, place_on
-from scheduler.engine.preempt import MAX_SEARCHES, cheapest_victims
+from scheduler.engine.place import Place
+from scheduler.engine.preempt import cheapest_victims
 from scheduler.engine.quota import RUNNING, Quotas, Resource, Shortfall
-from scheduler.engine.reserve import MAX_PROMISES, Outlook, Promise, ends_at, promise
+from scheduler.engine.reserve import Outlook, ends_at, promise
 from scheduler.engine.room import Room
-from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
-from scheduler.engine.snapshot import ActiveRun, Backfill, Decisions, Grant, Preemption, Quote, Snapshot, Verdict
-
-NO_PRICE = 2**62
-"""Stands for the price of a place that is not offered."""
+from scheduler.engine.round import Round, begin
+from scheduler.engine.shape import WHOLE_CARD_MILLI
+from scheduler.engine.snapshot import ActiveRun, Backfill, Decisions, Grant, Preemption, Snapshot, Verdict
 
 RELEASE = "waiting_for_release"
 OVER_QUOTA = "waiting_for_quota"
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """A place a job could have, with its price per hour for the whole gang, in micro-CNY."""
-
-    place: Place
-    quote: Quote | None
-    units: int
-
-    @property
-    def net_per_hour(self) -> int:
-        return self.quote.net_price * self.units if self.quote else 0
-
-    @property
-    def list_per_hour(self) -> int:
-        return self.quote.list_price * self.units if self.quote else 0
-
-
-@dataclass
-class _Round:
-    """What a round has decided so far, and what its decisions left free."""
-
-    snapshot: Snapshot
-    now: Room
-    soon: Room
-    usage: Usage
-    quotas: Quotas
-    soon_quotas: Quotas
-    preemptible: dict[str, ActiveRun]
-    releasing: list[ActiveRun]
-    occupants: dict[str, ActiveRun]
-    searches_left: int = MAX_SEARCHES
-    promise_searches_left: int = MAX_PROMISES
-    grants: list[Grant] = field(default_factory=list)
-    preemptions: list[Preemption] = field(default_factory=list)
-    promises: list[Promise] = field(default_factory=list)
-    promised: set[int] = field(default_factory=set)
-    borrowers: deque[ActiveRun] | None = None
-    views: dict[tuple[str, ...], tuple[Room, list[Promise]]] = field(default_factory=dict)
-    tariffs: dict[tuple[str, int], Ints] = field(default_factory=dict)
-    permits: dict[frozenset[str] | None, Bools] = field(default_factory=dict)
-
-    def view(self, end: int) -> Room:
-        """What a job that ends at `end` may take without delaying anybody who was promised a place."""
-        binding = [each for each in self.promises if each.at < end]
-        if not binding:
-            return self.now
-        key = tuple(each.job for each in binding)
-        if key not in self.views:
-            free = self.now.free.copy()
-            for each in binding:
-                free.limit_to(each.left)
-            self.views[key] = (Room(self.snapshot.fleet, free), binding)
-        return self.views[key][0]
-
-    def refresh_views(self, nodes: Sequence[int]) -> None:
-        """Bring every view up to date after `now`, or what was promised, has changed on some nodes."""
-        for room, binding in self.views.values():
-            room.set_to_least([self.now.free, *(each.left for each in binding)], nodes)
-
-    def allowed(self, clusters: frozenset[str] | None) -> Bools:
-        """For each cluster: whether it is among those a job may use."""
-        if clusters not in self.permits:
-            names = self.snapshot.fleet.clusters
-            self.permits[clusters] = np.array([clusters is None or name in clusters for name in names], dtype=np.bool_)
-        return self.permits[clusters]
-
-    def net_prices(self, terms: str, kind: int) -> Ints:
-        """For each cluster the net price of a unit, `NO_PRICE` where there is none; all zero where nothing is priced."""
-        if (terms, kind) not in self.tariffs:
-            fleet, prices = self.snapshot.fleet, self.snapshot.prices
-            model = None if kind == NO_KIND else fleet.kinds[kind].model
-            quotes = [None if prices is None else prices.get((terms, cluster, model)) for cluster in fleet.clusters]
-            default = 0 if prices is None else NO_PRICE
-            self.tariffs[terms, kind] = np.array([q.net_price if q else default for q in quotes], dtype=np.int64)
-        return self.tariffs[terms, kind]
 
 
 @dataclass(frozen=True)
@@ -140,7 +62,7 @@ def serve(snapshot: Snapshot, backlog: Backlog, candidates: Bools, still: Callab
     `still`, where given, says after each grant which lines could still fit; it may err on the side of too many. Jobs that wait
     for a release are taken out as well: the caller puts them back.
     """
-    round_ = _begin(snapshot)
+    round_ = begin(snapshot)
     shares = backlog.shares(round_.usage, snapshot.weights)
     hopeless: dict[object, Verdict] = {}
     of_line: dict[int, Verdict] = {}
@@ -165,27 +87,7 @@ def serve(snapshot: Snapshot, backlog: Backlog, candidates: Bools, still: Callab
     return Served(tuple(round_.grants), tuple(round_.preemptions), of_line, of_job, promised_at, round_.usage, round_.quotas)
 
 
-def _begin(snapshot: Snapshot) -> _Round:
-    soon = snapshot.free.copy()
-    releasing = [run for run in snapshot.runs if run.releasing]
-    soon_quotas = snapshot.quotas.copy()
-    for run in releasing:
-        soon.give(run.place.allocations)
-        soon_quotas.use(run.queue, held(snapshot.fleet, run.place), sign=-1)
-    return _Round(
-        snapshot=snapshot,
-        now=Room(snapshot.fleet, snapshot.free.copy()),
-        soon=Room(snapshot.fleet, soon),
-        usage=snapshot.usage.copy(),
-        quotas=snapshot.quotas.copy(),
-        soon_quotas=soon_quotas,
-        preemptible={run.attempt: run for run in snapshot.runs if run.preemptible and not run.releasing},
-        releasing=releasing,
-        occupants={run.attempt: run for run in snapshot.runs if not run.releasing},
-    )
-
-
-def _decide(round_: _Round, job: QueuedJob) -> Verdict | None:
+def _decide(round_: Round, job: QueuedJob) -> Verdict | None:
     """Grant the job and return None, or return why not."""
     end = ends_at(round_.snapshot.now, job.max_runtime_seconds)
     room = round_.view(end)
@@ -202,71 +104,7 @@ def _decide(round_: _Round, job: QueuedJob) -> Verdict | None:
     return behind or explain(round_.snapshot, round_.now, job)
 
 
-def best_offer(round_: _Round, room: Room, quotas: Quotas, job: QueuedJob, shape: Shape) -> tuple[Offer | None, int]:
-    """The offer a job takes, and among how many (clusters × kinds of card where the whole gang fits at a price).
-
-    Cheapest per unit after voucher first (a gang cut down to its `min_nodes` is not cheaper, only slower), then the largest, then
-    the cluster with the least room left for such gangs, then the kind that leaves least unused on its nodes.
-    """
-    fleet = room.fleet
-    kinds = fleet.kinds_for(shape)
-    if not kinds:
-        return None, 0
-    gangs = np.array([room.gangs(shape, kind) for kind in kinds])
-    prices = np.array([round_.net_prices(job.terms, kind) for kind in kinds])
-    open_ = (gangs >= shape.min_nodes) & (prices != NO_PRICE) & round_.allowed(job.clusters)
-    granted = np.array([_nodes_in_quota(fleet, quotas, job, shape, kind) for kind in kinds])
-    open_ &= (granted > 0)[:, np.newaxis]
-    places = int(np.count_nonzero(open_))
-    if places == 0:
-        return None, 0
-    open_ &= prices == prices[open_].min()
-    nodes = np.minimum(gangs, granted[:, np.newaxis])
-    open_ &= nodes == nodes[open_].max()
-    tightness = np.where(open_, gangs, 0).sum(axis=0)
-    cluster = int(np.where(open_.any(axis=0), tightness, NO_PRICE).argmin())
-    placed = [
-        place_on(fleet, room.free, shape, kind, cluster, room.nodes(shape, kind, cluster), int(granted[row]))
-        for row, kind in enumerate(kinds)
-        if open_[row, cluster]
-    ]
-    place = min(placed, key=lambda each: (each.leftover, each.kind))
-    return _offer(round_.snapshot, job, shape, place), places
-
-
-def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> list[Offer]:
-    """Every place with a price where one shape of a job fits into `free`, in the order the engine prefers them."""
-    round_, room, fleet = _begin(snapshot), Room(snapshot.fleet, free), snapshot.fleet
-    found = []
-    tightness: Counter[tuple[int, int, int]] = Counter()
-    for kind in fleet.kinds_for(shape):
-        gangs, prices = room.gangs(shape, kind), round_.net_prices(job.terms, kind)
-        open_ = (gangs >= shape.min_nodes) & (prices != NO_PRICE) & round_.allowed(job.clusters)
-        granted = _nodes_in_quota(fleet, snapshot.quotas, job, shape, kind)
-        for cluster in map(int, np.flatnonzero(open_ & (granted > 0))):
-            place = place_on(fleet, free, shape, kind, cluster, room.nodes(shape, kind, cluster), granted)
-            standing = int(prices[cluster]), -place.nodes, cluster
-            tightness[standing] += int(gangs[cluster])
-            found.append((standing, place))
-    found.sort(key=lambda each: (each[0][:2], tightness[each[0]], each[0][2], each[1].leftover, each[1].kind))
-    return [_offer(snapshot, job, shape, place) for _, place in found]
-
-
-def _nodes_in_quota(fleet: Fleet, quotas: Quotas, job: QueuedJob, shape: Shape, kind: int) -> int:
-    """How many nodes of a kind the job's queue may use: all it asks for, the least it can do with, or 0."""
-    for nodes in dict.fromkeys((shape.nodes, shape.min_nodes)):
-        if quotas.shortfall(job.queue, needs(fleet, shape, kind, nodes)) is None:
-            return nodes
-    return 0
-
-
-def _offer(snapshot: Snapshot, job: QueuedJob, shape: Shape, place: Place) -> Offer:
-    model = None if place.kind == NO_KIND else snapshot.fleet.kinds[place.kind].model
-    quote = None if snapshot.prices is None else snapshot.prices[job.terms, snapshot.fleet.clusters[place.cluster], model]
-    return Offer(place, quote, place.cards() or place.nodes * shape.cpu_milli // 1000)
-
-
-def _over_quota(round_: _Round, job: QueuedJob) -> Verdict | None:
+def _over_quota(round_: Round, job: QueuedJob) -> Verdict | None:
     """Where no alternative is within the quota of the job's queue: what of is short, by how much."""
     fleet, reasons = round_.snapshot.fleet, []
     for shape in job.shapes:
@@ -286,7 +124,7 @@ def _in_units(short: Shortfall) -> dict[str, str | int]:
     return {"queue": short.queue, "resource": short.resource, **numbers}
 
 
-def _behind_promise(round_: _Round, job: QueuedJob) -> Verdict | None:
+def _behind_promise(round_: Round, job: QueuedJob) -> Verdict | None:
     """Where the job would fit now but could delay one that was promised its place."""
     for shape in job.shapes:
         found, _ = best_offer(round_, round_.now, round_.quotas, job, shape)
@@ -298,7 +136,7 @@ def _behind_promise(round_: _Round, job: QueuedJob) -> Verdict | None:
     return None
 
 
-def _promise(round_: _Round, job: QueuedJob) -> None:
+def _promise(round_: Round, job: QueuedJob) -> None:
     """Promise a blocked job its place, if the policy gives it one and the ends of running jobs tell when."""
     pool = frozenset(kind for shape in job.shapes for kind in round_.snapshot.fleet.kinds_for(shape))
     promised = round_.snapshot.backfill is Backfill.EASY and bool(pool & round_.promised)
@@ -311,7 +149,7 @@ def _promise(round_: _Round, job: QueuedJob) -> None:
         round_.promised |= pool
 
 
-def _grant(round_: _Round, job: QueuedJob, alternative: int, best: Offer, places: int, end: int) -> None:
+def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places: int, end: int) -> None:
     numbers: dict[str, str | int] = {
         "places": places,
         "net": format_cny(best.net_per_hour),
@@ -333,7 +171,7 @@ def _grant(round_: _Round, job: QueuedJob, alternative: int, best: Offer, places
     round_.refresh_views([part.node for part in allocations])
 
 
-def _keep_place(round_: _Round, job: QueuedJob) -> Verdict | None:
+def _keep_place(round_: Round, job: QueuedJob) -> Verdict | None:
     """Where cards are being released already and the job will fit: keep the place for it."""
     if not round_.releasing:
         return None
@@ -344,7 +182,7 @@ def _keep_place(round_: _Round, job: QueuedJob) -> Verdict | None:
     return None
 
 
-def _make_room(round_: _Round, job: QueuedJob) -> Verdict | None:
+def _make_room(round_: Round, job: QueuedJob) -> Verdict | None:
     """Ask lower-priority gangs to stop where that makes the job fit at the least loss."""
     if round_.searches_left == 0 or not any(run.priority < job.priority for run in round_.preemptible.values()):
         return None
@@ -356,7 +194,7 @@ def _make_room(round_: _Round, job: QueuedJob) -> Verdict | None:
     return _wait_for(round_, job, found.place, len(found.victims))
 
 
-def _reclaim(round_: _Round, job: QueuedJob) -> Verdict | None:
+def _reclaim(round_: Round, job: QueuedJob) -> Verdict | None:
     """A queue that is within its own quota takes back what it lent: gangs of queues that borrow stop, the least loss first.
 
     Who borrows has accepted that: neither priority nor `preemptible` protects a borrowed gang, and none is stopped in part.
@@ -380,7 +218,7 @@ def _reclaim(round_: _Round, job: QueuedJob) -> Verdict | None:
     return None
 
 
-def _borrowers(round_: _Round, job: QueuedJob, need: Mapping[Resource, int], resource: Resource) -> tuple[list[ActiveRun], Quotas]:
+def _borrowers(round_: Round, job: QueuedJob, need: Mapping[Resource, int], resource: Resource) -> tuple[list[ActiveRun], Quotas]:
     """Whose stopping brings the job within its quota, and the quotas then; nobody where that cannot be done."""
     if round_.borrowers is None:
         lost = {run.attempt: run.lost_card_seconds(round_.snapshot.now) for run in round_.occupants.values()}
@@ -398,7 +236,7 @@ def _borrowers(round_: _Round, job: QueuedJob, need: Mapping[Resource, int], res
     return [], trial
 
 
-def _stop(round_: _Round, job: QueuedJob, victims: Sequence[ActiveRun]) -> None:
+def _stop(round_: Round, job: QueuedJob, victims: Sequence[ActiveRun]) -> None:
     """Ask gangs to stop for a job: what they hold will be free soon."""
     for run in victims:
         round_.preemptions.append(Preemption(run.attempt, job.id, job.priority))
@@ -409,7 +247,7 @@ def _stop(round_: _Round, job: QueuedJob, victims: Sequence[ActiveRun]) -> None:
         round_.soon_quotas.use(run.queue, held(round_.snapshot.fleet, run.place), sign=-1)
 
 
-def _wait_for(round_: _Round, job: QueuedJob, place: Place, runs: int) -> Verdict:
+def _wait_for(round_: Round, job: QueuedJob, place: Place, runs: int) -> Verdict:
     nodes = [part.node for part in place.allocations]
     round_.soon.take(place.allocations)
     round_.soon_quotas.use(job.queue, held(round_.snapshot.fleet, place))

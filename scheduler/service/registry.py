@@ -9,8 +9,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from scheduler.billing.pricebook import PriceBook, PricePoint, Sku
-from scheduler.contract.registry import Cluster, Contract, PricedItem, Provider, Tenant
+from scheduler.contract.registry import Cluster, Contract, PricedItem, Provider, QueueSpec, Tenant
 from scheduler.domain.money import parse_cny
+from scheduler.engine.quota import Queue
+from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.store.tables import (
     ClusterRow,
     ContractRow,
@@ -18,6 +20,7 @@ from scheduler.store.tables import (
     PriceRow,
     ProgrammeRow,
     ProviderRow,
+    QueueRow,
     SubsidyUseRow,
     TenantRow,
 )
@@ -40,6 +43,7 @@ class Registry:
     contracts: Mapping[str, Contract]
     book: PriceBook
     policies: tuple[PolicyVersion, ...]
+    queues: tuple[Queue, ...]
     uses: dict[tuple[str, int], dict[str, int]]
     contract_spent: dict[str, int]
 
@@ -97,8 +101,33 @@ def load_registry(session: Session) -> Registry:
             parse_policy(row.body)
             for row in session.scalars(select(ProgrammeRow).order_by(ProgrammeRow.programme, ProgrammeRow.version))
         ),
+        queues=tuple(engine_queue(spec) for spec in declared_queues(session)),
         uses=_uses(session.scalars(select(SubsidyUseRow))),
         contract_spent=_contract_spent(session),
+    )
+
+
+def declared_queues(session: Session) -> list[QueueSpec]:
+    """Every queue as it was declared last, by name."""
+    latest = {row.name: row for row in session.scalars(select(QueueRow).order_by(QueueRow.id))}
+    return [QueueSpec.model_validate(latest[name].body) for name in sorted(latest)]
+
+
+def engine_queue(spec: QueueSpec) -> Queue:
+    """A queue in the engine's units: milli-cards and milli-cores."""
+
+    def milli(amounts: Mapping[str, int]) -> dict[str, int]:
+        return {resource: amount * WHOLE_CARD_MILLI for resource, amount in amounts.items()}
+
+    return Queue(
+        name=spec.name,
+        parent=spec.parent,
+        nominal=milli(spec.nominal),
+        borrowing_limit=milli(spec.borrowing_limit),
+        lending_limit=milli(spec.lending_limit),
+        weight=spec.weight,
+        max_running=spec.max_running,
+        max_pending=spec.max_pending,
     )
 
 

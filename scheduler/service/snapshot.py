@@ -15,8 +15,9 @@ from scheduler.domain.hardware import Health, shipped_catalogue
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JobState
 from scheduler.engine.fleet import NO_KIND, Allocation, Card, Fleet, Kind, Node
-from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.order import QueuedJob, Usage, held
 from scheduler.engine.place import Place
+from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import GIB, shapes_of
 from scheduler.engine.snapshot import ActiveRun, Snapshot
 from scheduler.service.offers import prices
@@ -58,9 +59,11 @@ def load_round(session: Session, heard_at: Mapping[NodeKey, datetime], now: date
     specs = {job.id: JobSpec.model_validate(job.spec) for job in (*queue, *owners.values())}
     runs = [_run(fleet, attempt, owners[attempt.job_id], specs[attempt.job_id]) for attempt in attempts]
     free, usage = fleet.all_free(), Usage.none(fleet)
+    quotas = Quotas.of(registry.queues)
     for run in runs:
         free.take(run.place.allocations)
         usage.add(run.tenant, run.place)
+        quotas.use(run.queue, held(fleet, run.place))
     finished = _dependency_states(session, [specs[job.id] for job in queue])
     snapshot = Snapshot(
         now=to_micros(now),
@@ -70,6 +73,8 @@ def load_round(session: Session, heard_at: Mapping[NodeKey, datetime], now: date
         queue=[queued_job(registry, job.id, job.tenant_id, job.submitted_at, specs[job.id], finished, now) for job in queue],
         runs=runs,
         prices=prices(registry, fleet, (Terms.of(job.tenant_id, specs[job.id]) for job in queue), now),
+        weights={queue.name: queue.weight for queue in registry.queues},
+        quotas=quotas,
     )
     return Round(snapshot, registry, specs, {job.id: job.tenant_id for job in queue})
 
@@ -102,6 +107,7 @@ def queued_job(
         clusters=_allowed_clusters(registry, spec),
         hold=_hold(registry, spec, finished, now),
         max_runtime_seconds=spec.max_runtime_seconds,
+        queue=tenant,
     )
 
 
@@ -163,6 +169,7 @@ def _run(fleet: Fleet, attempt: AttemptRow, job: JobRow, spec: JobSpec) -> Activ
         place=_place(fleet, attempt),
         safe_at=to_micros(safe_at) if safe_at else None,
         releasing=attempt.stop_as is not None,
+        queue=job.tenant_id,
         ends_at=to_micros(attempt.started_at or attempt.granted_at) + spec.max_runtime_seconds * MICROS_PER_SECOND,
     )
 

@@ -1,7 +1,7 @@
 """The schema. Money is integer micro-CNY, time integer microseconds (UTC), documents are JSON of `scheduler.contract` models.
 
 Rows that belong to a tenant or a cluster say so by their base (`TenantOwned`, `ClusterOwned`), which is what scoping acts on.
-`prices`, `programmes`, `job_events` and `cost_records` are append-only: the database itself refuses UPDATE and DELETE.
+`prices`, `programmes`, `job_events`, `cost_records` and `queues` are append-only: the database itself refuses UPDATE and DELETE.
 """
 
 from datetime import datetime
@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from scheduler.store.database import UtcMicros
 
-APPEND_ONLY = ("prices", "programmes", "job_events", "cost_records")
+APPEND_ONLY = ("prices", "programmes", "job_events", "cost_records", "queues")
 
 Json = dict[str, Any]
 
@@ -99,6 +99,16 @@ class PriceRow(Base):
     list_micros: Mapped[int]
     contracted_micros: Mapped[int]
     effective_from: Mapped[datetime]
+    created_at: Mapped[datetime]
+
+
+class QueueRow(Base):
+    """A declaration of a queue's quota; of those with one name the latest holds."""
+
+    __tablename__ = "queues"
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+    name: Mapped[str] = mapped_column(index=True)
+    body: Mapped[Json]
     created_at: Mapped[datetime]
 
 

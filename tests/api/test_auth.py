@@ -39,6 +39,8 @@ MATRIX = {
     ("GET", "/v1/contracts"): TENANT | STAFF,
     ("POST", "/v1/prices"): STAFF,
     ("GET", "/v1/prices"): ANYONE,
+    ("POST", "/v1/queues"): {Role.OPERATOR},
+    ("GET", "/v1/queues"): STAFF,
     ("POST", "/v1/programmes"): STAFF,
     ("GET", "/v1/programmes"): ANYONE,
     ("POST", "/v1/tokens"): OPERATOR,

@@ -1,8 +1,9 @@
 """One round: who is granted what, at which price, and what is kept for whom."""
 
 from scheduler.domain.reasons import Reason
-from scheduler.engine.cycle import cycle, offers
+from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Fleet
+from scheduler.engine.offers import offers
 from scheduler.engine.snapshot import Decisions
 from tests.engine.builders import ASCEND, HOPPER, PriceBook, gang, job, node, place, quote, run, snapshot
 

@@ -1,0 +1,96 @@
+"""Which places a job could have, at what price, and which of them it takes."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from scheduler.engine.fleet import NO_KIND, Fleet, Free
+from scheduler.engine.order import QueuedJob, needs
+from scheduler.engine.place import Place, place_on
+from scheduler.engine.quota import Quotas
+from scheduler.engine.room import Room
+from scheduler.engine.round import NO_PRICE, Round, begin
+from scheduler.engine.shape import Shape
+from scheduler.engine.snapshot import Quote, Snapshot
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A place a job could have, with its price per hour for the whole gang, in micro-CNY."""
+
+    place: Place
+    quote: Quote | None
+    units: int
+
+    @property
+    def net_per_hour(self) -> int:
+        return self.quote.net_price * self.units if self.quote else 0
+
+    @property
+    def list_per_hour(self) -> int:
+        return self.quote.list_price * self.units if self.quote else 0
+
+
+def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape: Shape) -> tuple[Offer | None, int]:
+    """The offer a job takes, and among how many (clusters × kinds of card where the whole gang fits at a price).
+
+    Cheapest per unit after voucher first (a gang cut down to its `min_nodes` is not cheaper, only slower), then the largest, then
+    the cluster with the least room left for such gangs, then the kind that leaves least unused on its nodes.
+    """
+    fleet = room.fleet
+    kinds = fleet.kinds_for(shape)
+    if not kinds:
+        return None, 0
+    gangs = np.array([room.gangs(shape, kind) for kind in kinds])
+    prices = np.array([round_.net_prices(job.terms, kind) for kind in kinds])
+    open_ = (gangs >= shape.min_nodes) & (prices != NO_PRICE) & round_.allowed(job.clusters)
+    granted = np.array([_nodes_in_quota(fleet, quotas, job, shape, kind) for kind in kinds])
+    open_ &= (granted > 0)[:, np.newaxis]
+    places = int(np.count_nonzero(open_))
+    if places == 0:
+        return None, 0
+    open_ &= prices == prices[open_].min()
+    nodes = np.minimum(gangs, granted[:, np.newaxis])
+    open_ &= nodes == nodes[open_].max()
+    tightness = np.where(open_, gangs, 0).sum(axis=0)
+    cluster = int(np.where(open_.any(axis=0), tightness, NO_PRICE).argmin())
+    placed = [
+        place_on(fleet, room.free, shape, kind, cluster, room.nodes(shape, kind, cluster), int(granted[row]))
+        for row, kind in enumerate(kinds)
+        if open_[row, cluster]
+    ]
+    place = min(placed, key=lambda each: (each.leftover, each.kind))
+    return _offer(round_.snapshot, job, shape, place), places
+
+
+def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> list[Offer]:
+    """Every place with a price where one shape of a job fits into `free`, in the order the engine prefers them."""
+    round_, room, fleet = begin(snapshot), Room(snapshot.fleet, free), snapshot.fleet
+    found = []
+    tightness: Counter[tuple[int, int, int]] = Counter()
+    for kind in fleet.kinds_for(shape):
+        gangs, prices = room.gangs(shape, kind), round_.net_prices(job.terms, kind)
+        open_ = (gangs >= shape.min_nodes) & (prices != NO_PRICE) & round_.allowed(job.clusters)
+        granted = _nodes_in_quota(fleet, snapshot.quotas, job, shape, kind)
+        for cluster in map(int, np.flatnonzero(open_ & (granted > 0))):
+            place = place_on(fleet, free, shape, kind, cluster, room.nodes(shape, kind, cluster), granted)
+            standing = int(prices[cluster]), -place.nodes, cluster
+            tightness[standing] += int(gangs[cluster])
+            found.append((standing, place))
+    found.sort(key=lambda each: (each[0][:2], tightness[each[0]], each[0][2], each[1].leftover, each[1].kind))
+    return [_offer(snapshot, job, shape, place) for _, place in found]
+
+
+def _nodes_in_quota(fleet: Fleet, quotas: Quotas, job: QueuedJob, shape: Shape, kind: int) -> int:
+    """How many nodes of a kind the job's queue may use: all it asks for, the least it can do with, or 0."""
+    for nodes in dict.fromkeys((shape.nodes, shape.min_nodes)):
+        if quotas.shortfall(job.queue, needs(fleet, shape, kind, nodes)) is None:
+            return nodes
+    return 0
+
+
+def _offer(snapshot: Snapshot, job: QueuedJob, shape: Shape, place: Place) -> Offer:
+    model = None if place.kind == NO_KIND else snapshot.fleet.kinds[place.kind].model
+    quote = None if snapshot.prices is None else snapshot.prices[job.terms, snapshot.fleet.clusters[place.cluster], model]
+    return Offer(place, quote, place.cards() or place.nodes * shape.cpu_milli // 1000)
