@@ -78,7 +78,7 @@ def cycle(snapshot: Snapshot) -> Decisions:
 
 def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> Iterator[Offer]:
     """Every place with a price where one shape of a job fits into `free`."""
-    for place in places(snapshot.fleet, free, shape):
+    for place in places(snapshot.fleet, free, shape, snapshot.packing):
         cluster = snapshot.fleet.clusters[place.cluster]
         if job.clusters is not None and cluster not in job.clusters:
             continue

@@ -1,7 +1,8 @@
 """Where a gang fits: proven on nodes, one candidate per cluster and kind of card.
 
-Within a cluster the nodes that are left fullest are taken first (best fit), so that whole nodes stay whole for large gangs,
-and jobs without cards go to nodes without free cards.
+Within a cluster the nodes are taken first on which the gang costs the least of what is asked for (`packing`); where nobody said
+what is asked for, those that are left fullest (best fit), so that whole nodes stay whole for large gangs, and jobs without cards
+go to nodes without free cards.
 """
 
 from collections.abc import Iterator
@@ -9,13 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scheduler.engine.cutting import Floats
 from scheduler.engine.fleet import NO_KIND, NO_RACK, Allocation, Bools, Fleet, Free, Ints
+from scheduler.engine.packing import Packing
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A proven placement of a whole gang. `leftover` is the share of capacity it would leave unused on its nodes."""
+    """A proven placement of a whole gang. Of two, the one with less `leftover` is better: the cards it wastes, or else the
+    share of capacity it would leave unused on its nodes."""
 
     cluster: int
     kind: int
@@ -70,65 +74,80 @@ def capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
     return fleet.capacities[shape, kind]
 
 
-def places(fleet: Fleet, free: Free, shape: Shape) -> Iterator[Place]:
+def places(fleet: Fleet, free: Free, shape: Shape, packing: Packing | None = None) -> Iterator[Place]:
     """One place for every cluster and kind of card where the whole gang fits on live nodes now."""
     for kind in fleet.kinds_for(shape):
-        nodes = fitting(fleet, free, shape, kind)
+        nodes, costs = _ranked(fleet, free, shape, kind, packing)
         for cluster in np.flatnonzero(gang_nodes(fleet, nodes, shape) >= shape.min_nodes):
-            yield _place(fleet, free, shape, kind, int(cluster), nodes)
+            yield _place(fleet, free, shape, kind, int(cluster), nodes, costs, packing)
 
 
 def place_in(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int) -> Place | None:
     """The place in one cluster with one kind of card, or None where the gang does not fit."""
-    nodes = fitting(fleet, free, shape, kind)
+    nodes, costs = _ranked(fleet, free, shape, kind, None)
     if gang_nodes(fleet, nodes, shape)[cluster] < shape.min_nodes:
         return None
-    return _place(fleet, free, shape, kind, cluster, nodes)
+    return _place(fleet, free, shape, kind, cluster, nodes, costs, None)
 
 
-def _place(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, nodes: Ints) -> Place:
-    candidates = nodes[fleet.cluster_of[nodes] == cluster]
+def _ranked(fleet: Fleet, free: Free, shape: Shape, kind: int, packing: Packing | None) -> tuple[Ints, Floats]:
+    """The live nodes on which one member of the gang fits now, and what each would cost: the waste there, or else its emptiness."""
+    if packing is None:
+        nodes = fitting(fleet, free, shape, kind)
+        return nodes, _leftover(fleet, free, shape, nodes)
+    costs = packing.costs(free, shape, kind)
+    fits = np.flatnonzero(np.isfinite(costs))
+    return fleet.nodes_with(kind)[fits], costs[fits]
+
+
+def _place(
+    fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, nodes: Ints, costs: Floats, packing: Packing | None
+) -> Place:
+    inside = fleet.cluster_of[nodes] == cluster
     if shape.one_rack:
-        candidates = _best_rack(fleet, candidates, shape)
-    leftover = _leftover(fleet, free, shape, candidates)
-    chosen = np.argsort(leftover, kind="stable")[: shape.nodes]
+        inside &= fleet.rack_of[nodes] == _best_rack(fleet, nodes[inside], shape)
+    nodes, costs = nodes[inside], costs[inside]
+    chosen = np.argsort(costs, kind="stable")[: shape.nodes] if shape.nodes > 1 else [int(costs.argmin())]
     allocations = tuple(
         Allocation(
-            node=int(node),
-            slots=_slots(fleet, free, shape, kind, int(node)),
+            node=node,
+            slots=_slots(fleet, free, shape, kind, node, packing),
             card_milli=shape.card_milli,
             cpu_milli=shape.cpu_milli,
             memory_bytes=shape.memory_bytes,
         )
-        for node in candidates[chosen]
+        for node in nodes[chosen].tolist()
     )
-    return Place(cluster, kind, allocations, float(leftover[chosen].sum()))
+    return Place(cluster, kind, allocations, float(costs[chosen].sum()))
 
 
-def _best_rack(fleet: Fleet, candidates: Ints, shape: Shape) -> Ints:
-    """The nodes of the rack that is left fullest: the smallest that holds the whole gang, else the largest that holds enough."""
+def _best_rack(fleet: Fleet, candidates: Ints, shape: Shape) -> int:
+    """The rack that is left fullest: the smallest that holds the whole gang, else the largest that holds enough."""
     racks, counts = np.unique(fleet.rack_of[candidates], return_counts=True)
     racks, counts = racks[racks != NO_RACK], counts[racks != NO_RACK]
     whole = counts >= shape.nodes
-    best = racks[np.where(whole, counts, counts.max() + 1).argmin()] if whole.any() else racks[counts.argmax()]
-    in_best: Ints = candidates[fleet.rack_of[candidates] == best]
-    return in_best
+    best = np.where(whole, counts, counts.max() + 1).argmin() if whole.any() else counts.argmax()
+    return int(racks[best])
 
 
-def _leftover(fleet: Fleet, free: Free, shape: Shape, nodes: Ints) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _leftover(fleet: Fleet, free: Free, shape: Shape, nodes: Ints) -> Floats:
     """How empty each node would stay: free cards dominate, then the shares of CPU and memory still free."""
     cards = free.card_milli[nodes].sum(axis=1) - shape.per_node * shape.card_milli
     cpu = (free.cpu_milli[nodes] - shape.cpu_milli) / np.maximum(fleet.cpu_milli[nodes], 1)
     memory = (free.memory_bytes[nodes] - shape.memory_bytes) / np.maximum(fleet.memory_bytes[nodes], 1)
-    emptiness: np.ndarray[tuple[int], np.dtype[np.float64]] = cards / WHOLE_CARD_MILLI * 2 + cpu + memory
+    emptiness: Floats = cards / WHOLE_CARD_MILLI * 2 + cpu + memory
     return emptiness
 
 
-def _slots(fleet: Fleet, free: Free, shape: Shape, kind: int, node: int) -> tuple[int, ...]:
-    """The cards to take on a node: the fullest that still have room, so that a fraction never breaks a whole card in vain."""
+def _slots(fleet: Fleet, free: Free, shape: Shape, kind: int, node: int, packing: Packing | None) -> tuple[int, ...]:
+    """The cards to take on a node: those whose rest is worth the most, and of equals the fullest that still have room, so that a
+    fraction never breaks a whole card in vain."""
     if kind == NO_KIND:
         return ()
     milli = free.card_milli[node]
     usable = np.flatnonzero((fleet.card_kind[node] == kind) & (milli >= shape.card_milli))
-    fullest_first = usable[np.argsort(milli[usable], kind="stable")]
-    return tuple(sorted(int(slot) for slot in fullest_first[: shape.per_node]))
+    room = milli[usable]
+    order = np.argsort(room, kind="stable")
+    if packing is not None:
+        order = np.lexsort((room, packing.cut_costs(room, shape.card_milli)))
+    return tuple(sorted(usable[order[: shape.per_node]].tolist()))

@@ -7,6 +7,7 @@ from typing import Literal
 from scheduler.domain.reasons import Reason
 from scheduler.engine.fleet import Fleet, Free
 from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.packing import Packing
 from scheduler.engine.place import Place
 
 
@@ -50,6 +51,7 @@ class Snapshot:
     """One moment of the network. `free` has every active run deducted; `usage` has them added.
 
     `prices` of None means nothing is priced (a trace). `prices` given means a place without a price is not offered.
+    `packing`, built for this fleet, has nodes chosen by what is asked for; without it the fullest are taken.
     """
 
     now: int
@@ -60,6 +62,7 @@ class Snapshot:
     runs: Sequence[ActiveRun] = ()
     prices: Prices | None = None
     weights: Mapping[str, int] = field(default_factory=dict)
+    packing: Packing | None = None
 
 
 @dataclass(frozen=True, slots=True)
