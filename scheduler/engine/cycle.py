@@ -37,10 +37,10 @@ class Offer:
     def rank(self) -> tuple[int, int, float, int, int]:
         """Cheapest after voucher first, then the largest (of a gang that may be smaller), then what leaves least unused.
 
-        Compared per unit: a gang that was cut down to its `min_nodes` is not cheaper, only slower.
+        Between equals the first node. Compared per unit: a gang that was cut down to its `min_nodes` is not cheaper, only slower.
         """
         net_price = self.quote.net_price if self.quote else 0
-        return net_price, -self.units, self.place.leftover, self.place.cluster, self.place.kind
+        return net_price, -self.units, self.place.leftover, self.place.allocations[0].node, self.place.kind
 
 
 @dataclass

@@ -11,20 +11,21 @@ what is waste depends on the demand. Waste is counted in cards and has three par
 The demand is what has been asked for so far, never what comes. Between equals an untouched node is left whole.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from scheduler.engine.cutting import Floats, card_values
-from scheduler.engine.fleet import NO_KIND, Bools, Fleet, Free, Ints
+from scheduler.engine.fleet import NO_KIND, Fleet, Free, Ints
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
 
 UNTOUCHED = 1e-3
-"""What breaking into a node with all its cards free costs, in cards: less than any waste that matters, it decides between equals."""
+"""What breaking into a node with all its cards free costs, in cards: too little to matter but between equals."""
 
 MAX_COLUMNS = 1024
-"""Shapes and kinds of which costs are remembered."""
+"""Shapes of which costs are remembered."""
 
 
 @dataclass(frozen=True)
@@ -73,56 +74,93 @@ class Packing:
             _memory=_Memory(fleet.all_free(), np.zeros(len(fleet.nodes), dtype=np.int64)),
         )
 
-    def costs(self, free: Free, shape: Shape, kind: int) -> Floats:
-        """For each of `fleet.nodes_with(kind)`: the cards wasted by one member of the gang there; infinite where it does not fit.
+    def costs(self, free: Free, shape: Shape) -> Iterator[tuple[int, int, Ints, Floats]]:
+        """Kind, cluster, the cluster's nodes with that kind of card, and the cards that one member of the gang wastes on each.
+
+        Infinite where it does not fit; kinds and clusters where it fits on no node are left out.
 
         Remembered from call to call: only nodes that have changed since are looked at again.
         """
-        nodes = self.fleet.nodes_with(kind)
-        column = self._memory.column(shape, kind, nodes)
-        stale = np.flatnonzero(self._memory.changed_at(free)[nodes] > column.known_at)
+        seats = self._seats(self.fleet.kinds_for(shape))
+        column = self._memory.column(shape, len(seats.nodes))
+        stale = np.flatnonzero(self._memory.changed_at(free)[seats.nodes] > column.known_at)
         if stale.size:
-            column.costs[stale] = self.costs_on(free, shape, kind, nodes[stale])
+            column.costs[stale] = self.costs_on(free, shape, seats.nodes[stale], seats.kinds[stale])
         column.known_at = self._memory.clock
-        return column.costs
+        if seats.groups:
+            best = np.minimum.reduceat(column.costs, seats.starts)
+            for number in np.flatnonzero(best < np.inf).tolist():
+                kind, cluster, part = seats.groups[number]
+                yield kind, cluster, seats.nodes[part], column.costs[part]
 
-    def costs_on(self, free: Free, shape: Shape, kind: int, nodes: Ints) -> Floats:
-        """The same for any nodes that have cards of the kind, computed from nothing but what is free."""
+    def costs_on(self, free: Free, shape: Shape, nodes: Ints, kinds: Ints) -> Floats:
+        """The costs on any nodes, each with one of the kinds of card it has, computed from nothing but what is free."""
         cards, cpu, memory = free.card_milli[nodes], free.cpu_milli[nodes], free.memory_bytes[nodes]
         before = cards.sum(axis=1)
         fits = (cpu >= shape.cpu_milli) & (memory >= shape.memory_bytes) & self.fleet.live[nodes]
-        taken = 0
+        taken = shape.per_node * shape.card_milli
         cost: Floats = np.zeros(len(nodes))
-        if kind != NO_KIND:
-            usable = (self.fleet.card_kind[nodes] == kind) & (cards >= shape.card_milli)
+        if shape.per_node:
+            usable = (self.fleet.card_kind[nodes] == kinds[:, None]) & (cards >= shape.card_milli)
             fits &= usable.sum(axis=1) >= shape.per_node
             each = np.where(usable, self.cut_costs(cards, shape.card_milli), np.inf)
-            cost += np.sort(each, axis=1)[:, : shape.per_node].sum(axis=1)
-            taken = shape.per_node * shape.card_milli
-            cost += float(self.contention[kind]) * taken / WHOLE_CARD_MILLI
-        cost += self._short(nodes, before - taken, cpu - shape.cpu_milli, memory - shape.memory_bytes)
-        cost -= self._short(nodes, before, cpu, memory)
-        whole = (before > 0) & (before == self.fleet.empty.card_milli[nodes].sum(axis=1))
-        rounded: Floats = np.round(np.where(fits, cost + UNTOUCHED * whole, np.inf), 6)
-        return rounded
+            cost += np.sort(each, axis=1)[:, : shape.per_node].sum(axis=1) + self.contention[kinds] * taken / WHOLE_CARD_MILLI
+        cost += _short(before, taken, cpu, shape.cpu_milli, self.cores_per_card[nodes])
+        cost += _short(before, taken, memory, shape.memory_bytes, self.memory_per_card[nodes])
+        cost += UNTOUCHED * ((before > 0) & (before == self._all_milli[nodes]))
+        cost[~fits] = np.inf
+        return cost.round(6)
+
+    @cached_property
+    def _all_milli(self) -> Ints:
+        total: Ints = self.fleet.empty.card_milli.sum(axis=1)
+        return total
 
     def cut_costs(self, card_milli: Ints, size: int) -> Floats:
         """For each card: what it loses in worth by giving `size` milli, beyond those; 0 or more for a card that has them."""
         loss: Floats = self.card_value[card_milli] - self.card_value[np.maximum(card_milli - size, 0)] - size / WHOLE_CARD_MILLI
         return loss
 
-    def _short(self, nodes: Ints, card_milli: Ints, cpu_milli: Ints, memory_bytes: Ints) -> Floats:
-        """Free cards, in cards, that the free cores of a node do not serve, and those that its free memory does not."""
-        cards = card_milli / WHOLE_CARD_MILLI
-        short = np.zeros(len(nodes))
-        for needed, left in ((self.cores_per_card[nodes], cpu_milli), (self.memory_per_card[nodes], memory_bytes)):
-            short += np.maximum(cards * needed - left, 0) / np.maximum(needed, 1)
-        return short
+    def _seats(self, kinds: tuple[int, ...]) -> "_Seats":
+        if kinds not in self._memory.seats:
+            self._memory.seats[kinds] = _Seats.of(self.fleet, kinds)
+        return self._memory.seats[kinds]
+
+
+def _short(card_milli: Ints, cards_taken: int, left: Ints, taken: int, per_card: Floats) -> Floats:
+    """How many more cards are free with too little beside them once `cards_taken` and `taken` of what is beside them are gone."""
+    needed = card_milli / WHOLE_CARD_MILLI * per_card
+    before = np.maximum(needed - left, 0)
+    after = np.maximum(needed - cards_taken / WHOLE_CARD_MILLI * per_card - (left - taken), 0)
+    growth: Floats = (after - before) / np.maximum(per_card, 1)
+    return growth
+
+
+@dataclass(frozen=True)
+class _Seats:
+    """The nodes that have some kinds of card, by kind and then by cluster: each kind and cluster is one part of the arrays."""
+
+    nodes: Ints
+    kinds: Ints
+    starts: Ints
+    groups: Sequence[tuple[int, int, slice]]
+
+    @classmethod
+    def of(cls, fleet: Fleet, kinds: Sequence[int]) -> "_Seats":
+        nodes = [fleet.nodes_with(kind) for kind in kinds]
+        kind_of = np.repeat(np.array(kinds, dtype=np.int64), [len(part) for part in nodes])
+        all_nodes = np.concatenate([np.zeros(0, dtype=np.int64), *nodes])
+        clusters = fleet.cluster_of[all_nodes]
+        starts = np.flatnonzero(np.diff(kind_of, prepend=NO_KIND - 1) | np.diff(clusters, prepend=-1))
+        ends = [*starts[1:].tolist(), len(all_nodes)]
+        parts = [slice(start, end) for start, end in zip(starts.tolist(), ends, strict=True)] if len(starts) else []
+        groups = [(int(kind_of[part.start]), int(clusters[part.start]), part) for part in parts]
+        return cls(all_nodes, kind_of, starts, groups)
 
 
 @dataclass
 class _Column:
-    """The costs of one shape and kind on all its nodes, and until when they have been kept up."""
+    """The costs of one shape on all its seats, and until when they have been kept up."""
 
     costs: Floats
     known_at: int = -1
@@ -135,24 +173,30 @@ class _Memory:
     seen: Free
     changed: Ints
     clock: int = 0
-    columns: dict[tuple[Shape, int], _Column] = field(default_factory=dict)
+    seats: dict[tuple[int, ...], _Seats] = field(default_factory=dict)
+    columns: dict[Shape, _Column] = field(default_factory=dict)
 
     def changed_at(self, free: Free) -> Ints:
         """The clock's reading at which each node was last found changed."""
-        differ: Bools = (free.cpu_milli != self.seen.cpu_milli) | (free.memory_bytes != self.seen.memory_bytes)
-        differ |= (free.card_milli != self.seen.card_milli).any(axis=1)
-        nodes = np.flatnonzero(differ)
+        seen, slots = self.seen, max(free.card_milli.shape[1], 1)
+        nodes = np.concatenate(
+            (
+                np.flatnonzero(free.cpu_milli != seen.cpu_milli),
+                np.flatnonzero(free.memory_bytes != seen.memory_bytes),
+                np.flatnonzero(free.card_milli != seen.card_milli) // slots,
+            )
+        )
         if nodes.size:
             self.clock += 1
             self.changed[nodes] = self.clock
-            self.seen.card_milli[nodes] = free.card_milli[nodes]
-            self.seen.cpu_milli[nodes] = free.cpu_milli[nodes]
-            self.seen.memory_bytes[nodes] = free.memory_bytes[nodes]
+            seen.card_milli[nodes] = free.card_milli[nodes]
+            seen.cpu_milli[nodes] = free.cpu_milli[nodes]
+            seen.memory_bytes[nodes] = free.memory_bytes[nodes]
         return self.changed
 
-    def column(self, shape: Shape, kind: int, nodes: Ints) -> _Column:
-        if (shape, kind) not in self.columns:
+    def column(self, shape: Shape, length: int) -> _Column:
+        if shape not in self.columns:
             if len(self.columns) >= MAX_COLUMNS:
                 del self.columns[next(iter(self.columns))]
-            self.columns[shape, kind] = _Column(np.empty(len(nodes)))
-        return self.columns[shape, kind]
+            self.columns[shape] = _Column(np.empty(length))
+        return self.columns[shape]

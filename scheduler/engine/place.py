@@ -76,38 +76,50 @@ def capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
 
 def places(fleet: Fleet, free: Free, shape: Shape, packing: Packing | None = None) -> Iterator[Place]:
     """One place for every cluster and kind of card where the whole gang fits on live nodes now."""
+    if packing is not None:
+        yield from _cheapest_places(fleet, free, shape, packing)
+        return
     for kind in fleet.kinds_for(shape):
-        nodes, costs = _ranked(fleet, free, shape, kind, packing)
+        nodes = fitting(fleet, free, shape, kind)
         for cluster in np.flatnonzero(gang_nodes(fleet, nodes, shape) >= shape.min_nodes):
-            yield _place(fleet, free, shape, kind, int(cluster), nodes, costs, packing)
+            yield _fullest_place(fleet, free, shape, kind, int(cluster), nodes)
 
 
 def place_in(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int) -> Place | None:
     """The place in one cluster with one kind of card, or None where the gang does not fit."""
-    nodes, costs = _ranked(fleet, free, shape, kind, None)
+    nodes = fitting(fleet, free, shape, kind)
     if gang_nodes(fleet, nodes, shape)[cluster] < shape.min_nodes:
         return None
-    return _place(fleet, free, shape, kind, cluster, nodes, costs, None)
+    return _fullest_place(fleet, free, shape, kind, cluster, nodes)
 
 
-def _ranked(fleet: Fleet, free: Free, shape: Shape, kind: int, packing: Packing | None) -> tuple[Ints, Floats]:
-    """The live nodes on which one member of the gang fits now, and what each would cost: the waste there, or else its emptiness."""
-    if packing is None:
-        nodes = fitting(fleet, free, shape, kind)
-        return nodes, _leftover(fleet, free, shape, nodes)
-    costs = packing.costs(free, shape, kind)
-    fits = np.flatnonzero(np.isfinite(costs))
-    return fleet.nodes_with(kind)[fits], costs[fits]
+def _cheapest_places(fleet: Fleet, free: Free, shape: Shape, packing: Packing) -> Iterator[Place]:
+    """Where the gang wastes the fewest cards of what is asked for."""
+    for kind, cluster, nodes, costs in packing.costs(free, shape):
+        if shape.nodes == 1 and not shape.one_rack:
+            best = costs.argmin()
+            nodes, costs = nodes[best : best + 1], costs[best : best + 1]
+        else:
+            fits = np.flatnonzero(np.isfinite(costs))
+            nodes, costs = nodes[fits], costs[fits]
+            if gang_nodes(fleet, nodes, shape)[cluster] < shape.min_nodes:
+                continue
+        yield _place(fleet, free, shape, kind, cluster, nodes, costs, packing)
+
+
+def _fullest_place(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, nodes: Ints) -> Place:
+    nodes = nodes[fleet.cluster_of[nodes] == cluster]
+    return _place(fleet, free, shape, kind, cluster, nodes, _leftover(fleet, free, shape, nodes), None)
 
 
 def _place(
     fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, nodes: Ints, costs: Floats, packing: Packing | None
 ) -> Place:
-    inside = fleet.cluster_of[nodes] == cluster
+    """The place on those of the cluster's `nodes`, which hold a member each, that cost the least together."""
     if shape.one_rack:
-        inside &= fleet.rack_of[nodes] == _best_rack(fleet, nodes[inside], shape)
-    nodes, costs = nodes[inside], costs[inside]
-    chosen = np.argsort(costs, kind="stable")[: shape.nodes] if shape.nodes > 1 else [int(costs.argmin())]
+        in_best = fleet.rack_of[nodes] == _best_rack(fleet, nodes, shape)
+        nodes, costs = nodes[in_best], costs[in_best]
+    chosen = np.argsort(costs, kind="stable")[: shape.nodes]
     allocations = tuple(
         Allocation(
             node=node,
@@ -144,10 +156,11 @@ def _slots(fleet: Fleet, free: Free, shape: Shape, kind: int, node: int, packing
     fraction never breaks a whole card in vain."""
     if kind == NO_KIND:
         return ()
-    milli = free.card_milli[node]
-    usable = np.flatnonzero((fleet.card_kind[node] == kind) & (milli >= shape.card_milli))
-    room = milli[usable]
-    order = np.argsort(room, kind="stable")
-    if packing is not None:
-        order = np.lexsort((room, packing.cut_costs(room, shape.card_milli)))
-    return tuple(sorted(usable[order[: shape.per_node]].tolist()))
+    kinds, milli = fleet.card_kind[node].tolist(), free.card_milli[node].tolist()
+    usable = [slot for slot, room in enumerate(milli) if kinds[slot] == kind and room >= shape.card_milli]
+    if packing is None or shape.card_milli == WHOLE_CARD_MILLI:
+        usable.sort(key=lambda slot: milli[slot])
+    else:
+        losses = packing.cut_costs(free.card_milli[node], shape.card_milli).tolist()
+        usable.sort(key=lambda slot: (losses[slot], milli[slot]))
+    return tuple(sorted(usable[: shape.per_node]))

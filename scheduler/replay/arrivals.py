@@ -64,7 +64,9 @@ def _read_order(path: Path, seed: int | None, pods: int) -> Sequence[int]:
                 line_seed = _seed(path, number, words)
                 if words[0] == "pods":
                     if line_seed in orders:
-                        raise TraceError(f"{path}, line {number}: seed {line_seed} appears twice, first in line {orders[line_seed][0]}")
+                        raise TraceError(
+                            f"{path}, line {number}: line {orders[line_seed][0]} has the pods of seed {line_seed} already"
+                        )
                     orders[line_seed] = (number, words[2:])
     except UnicodeDecodeError as error:
         raise TraceError(f"{path}: not a text file of arrivals (byte {error.start} of what was being read)") from error
