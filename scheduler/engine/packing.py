@@ -83,13 +83,13 @@ class Packing:
         """
         seats = self._seats(self.fleet.kinds_for(shape))
         column = self._memory.column(shape, len(seats.nodes))
-        stale = np.flatnonzero(self._memory.changed_at(free)[seats.nodes] > column.known_at)
+        stale = (self._memory.changed_at(free)[seats.nodes] > column.known_at).nonzero()[0]
         if stale.size:
             column.costs[stale] = self.costs_on(free, shape, seats.nodes[stale], seats.kinds[stale])
         column.known_at = self._memory.clock
         if seats.groups:
             best = np.minimum.reduceat(column.costs, seats.starts)
-            for number in np.flatnonzero(best < np.inf).tolist():
+            for number in (best < np.inf).nonzero()[0].tolist():
                 kind, cluster, part = seats.groups[number]
                 yield kind, cluster, seats.nodes[part], column.costs[part]
 
@@ -181,9 +181,9 @@ class _Memory:
         seen, slots = self.seen, max(free.card_milli.shape[1], 1)
         nodes = np.concatenate(
             (
-                np.flatnonzero(free.cpu_milli != seen.cpu_milli),
-                np.flatnonzero(free.memory_bytes != seen.memory_bytes),
-                np.flatnonzero(free.card_milli != seen.card_milli) // slots,
+                (free.cpu_milli != seen.cpu_milli).nonzero()[0],
+                (free.memory_bytes != seen.memory_bytes).nonzero()[0],
+                (free.card_milli != seen.card_milli).ravel().nonzero()[0] // slots,
             )
         )
         if nodes.size:

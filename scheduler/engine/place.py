@@ -119,7 +119,9 @@ def _place(
     if shape.one_rack:
         in_best = fleet.rack_of[nodes] == _best_rack(fleet, nodes, shape)
         nodes, costs = nodes[in_best], costs[in_best]
-    chosen = np.argsort(costs, kind="stable")[: shape.nodes]
+    if len(nodes) > 1:
+        chosen = np.argsort(costs, kind="stable")[: shape.nodes]
+        nodes, costs = nodes[chosen], costs[chosen]
     allocations = tuple(
         Allocation(
             node=node,
@@ -128,9 +130,9 @@ def _place(
             cpu_milli=shape.cpu_milli,
             memory_bytes=shape.memory_bytes,
         )
-        for node in nodes[chosen].tolist()
+        for node in nodes.tolist()
     )
-    return Place(cluster, kind, allocations, float(costs[chosen].sum()))
+    return Place(cluster, kind, allocations, float(costs.sum()))
 
 
 def _best_rack(fleet: Fleet, candidates: Ints, shape: Shape) -> int:
