@@ -60,7 +60,7 @@ def test_no_packing_takes_fewer_cards_than_the_prices_say(asked: dict[int, int])
 
 
 def test_only_the_most_frequent_sizes_are_priced() -> None:
-    asked = {size: 100 for size in range(501, 501 + MAX_SIZES)} | {250: 1}
+    asked = dict.fromkeys(range(501, 501 + MAX_SIZES), 100) | {250: 1}
     values = card_values(asked)
     assert values[501] == pytest.approx(1.0)
     assert values[499] == 0.0
