@@ -6,15 +6,13 @@ only its results are.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from api.cli.replay import measure
+from benchmarks.machine import machine
 from scheduler.replay.generate import generate, parse_recipe
 from scheduler.replay.openb import read_trace
 from scheduler.replay.trace import Trace
@@ -55,20 +53,6 @@ def bench(name: str, command: str, runs: int, trace: Callable[[], Trace]) -> Non
     (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
     rate = reports[-1].jobs_total / mean
     print(f"{name}: {mean:.2f} s mean of {runs}, spread {spread:.2f} s, {rate:,.0f} jobs/s\n  {command}\n  {result['machine']}")
-
-
-def machine() -> dict[str, Any]:
-    """The machine as a reader needs to know it to compare."""
-    return {"cpu": _cpu_model(), "cores": os.cpu_count(), "system": platform.system(), "python": platform.python_version()}
-
-
-def _cpu_model() -> str:
-    """As Linux names it; elsewhere what Python knows."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":

@@ -149,6 +149,11 @@ class Fleet:
         return self.empty.copy()
 
     @cached_property
+    def cards_of(self) -> Ints:
+        """How many cards there are of each kind, silent nodes included."""
+        return np.bincount(self.card_kind[self.card_kind != NO_KIND], minlength=len(self.kinds))
+
+    @cached_property
     def live_clusters(self) -> frozenset[int]:
         """The clusters of which at least one node answers."""
         return frozenset(np.unique(self.cluster_of[self.live]).tolist())

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from scheduler.engine.fleet import NO_KIND, Fleet, Free
-from scheduler.engine.order import QueuedJob, needs
-from scheduler.engine.place import Place, place_on
+from scheduler.engine.order import QueuedJob, held, needs
+from scheduler.engine.packing import Packing
+from scheduler.engine.place import Place, cheapest_places, place_on
 from scheduler.engine.quota import Quotas
 from scheduler.engine.room import Room
 from scheduler.engine.round import NO_PRICE, Round, begin
@@ -38,6 +39,8 @@ def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape:
     Cheapest per unit after voucher first (a gang cut down to its `min_nodes` is not cheaper, only slower), then the largest, then
     the cluster with the least room left for such gangs, then the kind that leaves least unused on its nodes.
     """
+    if round_.snapshot.packing is not None:
+        return _least_waste(round_, room, quotas, job, shape, round_.snapshot.packing)
     fleet = room.fleet
     kinds = fleet.kinds_for(shape)
     if not kinds:
@@ -62,6 +65,22 @@ def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape:
     ]
     place = min(placed, key=lambda each: (each.leftover, each.kind))
     return _offer(round_.snapshot, job, shape, place), places
+
+
+def _least_waste(
+    round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape: Shape, packing: Packing
+) -> tuple[Offer | None, int]:
+    """The same where it is known what is asked for: at one price and size, the place that wastes the fewest cards of that."""
+    allowed, found = round_.allowed(job.clusters), []
+    for place in cheapest_places(room.fleet, room.free, shape, packing):
+        price = int(round_.net_prices(job.terms, place.kind)[place.cluster])
+        if price == NO_PRICE or not allowed[place.cluster]:
+            continue
+        if quotas.shortfall(job.queue, held(room.fleet, place)) is None:
+            found.append((price, -place.nodes, place.leftover, place.allocations[0].node, place.kind, place))
+    if not found:
+        return None, 0
+    return _offer(round_.snapshot, job, shape, min(found, key=lambda each: each[:5])[5]), len(found)
 
 
 def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> list[Offer]:

@@ -1,20 +1,25 @@
 """Where a gang fits: proven on nodes, one candidate per cluster and kind of card.
 
-Within a cluster the nodes that are left fullest are taken first (best fit), so that whole nodes stay whole for large gangs,
-and jobs without cards go to nodes without free cards.
+Within a cluster the nodes are taken first on which the gang costs the least of what is asked for (`packing`); where nobody said
+what is asked for, those that are left fullest (best fit), so that whole nodes stay whole for large gangs, and jobs without cards
+go to nodes without free cards.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from scheduler.engine.cutting import Floats
 from scheduler.engine.fleet import NO_KIND, NO_RACK, Allocation, Bools, Fleet, Free, Ints
+from scheduler.engine.packing import Packing
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A proven placement of a whole gang. `leftover` is the share of capacity it would leave unused on its nodes."""
+    """A proven placement of a whole gang. Of two, the one with less `leftover` is better: the cards it wastes, or else the
+    share of capacity it would leave unused on its nodes."""
 
     cluster: int
     kind: int
@@ -87,47 +92,82 @@ def place_in(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int) ->
 
 def place_on(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, candidates: Ints, most: int) -> Place:
     """The place on some nodes of one cluster, which hold one member each and together at least `min_nodes`; on `most` at most."""
+    return _place(fleet, free, shape, kind, cluster, candidates, _leftover(fleet, free, shape, candidates), None, most)
+
+
+def cheapest_places(fleet: Fleet, free: Free, shape: Shape, packing: Packing) -> Iterator[Place]:
+    """For every cluster and kind of card where the whole gang fits on live nodes, where it wastes the fewest cards."""
+    for kind, cluster, nodes, costs in packing.costs(free, shape):
+        if shape.nodes == 1 and not shape.one_rack:
+            best = costs.argmin()
+            nodes, costs = nodes[best : best + 1], costs[best : best + 1]
+        else:
+            fits = np.flatnonzero(np.isfinite(costs))
+            nodes, costs = nodes[fits], costs[fits]
+            if gang_nodes(fleet, nodes, shape)[cluster] < shape.min_nodes:
+                continue
+        yield _place(fleet, free, shape, kind, cluster, nodes, costs, packing, shape.nodes)
+
+
+def _place(
+    fleet: Fleet,
+    free: Free,
+    shape: Shape,
+    kind: int,
+    cluster: int,
+    nodes: Ints,
+    costs: Floats,
+    packing: Packing | None,
+    most: int,
+) -> Place:
+    """The place on those of the cluster's `nodes`, which hold a member each, that cost the least together."""
     if shape.one_rack:
-        candidates = _best_rack(fleet, candidates, shape)
-    leftover = _leftover(fleet, free, shape, candidates)
-    chosen = np.argsort(leftover, kind="stable")[:most]
+        in_best = fleet.rack_of[nodes] == _best_rack(fleet, nodes, shape)
+        nodes, costs = nodes[in_best], costs[in_best]
+    if len(nodes) > 1:
+        chosen = np.argsort(costs, kind="stable")[:most]
+        nodes, costs = nodes[chosen], costs[chosen]
     allocations = tuple(
         Allocation(
-            node=int(node),
-            slots=_slots(fleet, free, shape, kind, int(node)),
+            node=node,
+            slots=_slots(fleet, free, shape, kind, node, packing),
             card_milli=shape.card_milli,
             cpu_milli=shape.cpu_milli,
             memory_bytes=shape.memory_bytes,
         )
-        for node in candidates[chosen]
+        for node in nodes.tolist()
     )
-    return Place(cluster, kind, allocations, float(leftover[chosen].sum()))
+    return Place(cluster, kind, allocations, float(costs.sum()))
 
 
-def _best_rack(fleet: Fleet, candidates: Ints, shape: Shape) -> Ints:
-    """The nodes of the rack that is left fullest: the smallest that holds the whole gang, else the largest that holds enough."""
+def _best_rack(fleet: Fleet, candidates: Ints, shape: Shape) -> int:
+    """The rack that is left fullest: the smallest that holds the whole gang, else the largest that holds enough."""
     racks, counts = np.unique(fleet.rack_of[candidates], return_counts=True)
     racks, counts = racks[racks != NO_RACK], counts[racks != NO_RACK]
     whole = counts >= shape.nodes
-    best = racks[np.where(whole, counts, counts.max() + 1).argmin()] if whole.any() else racks[counts.argmax()]
-    in_best: Ints = candidates[fleet.rack_of[candidates] == best]
-    return in_best
+    best = np.where(whole, counts, counts.max() + 1).argmin() if whole.any() else counts.argmax()
+    return int(racks[best])
 
 
-def _leftover(fleet: Fleet, free: Free, shape: Shape, nodes: Ints) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _leftover(fleet: Fleet, free: Free, shape: Shape, nodes: Ints) -> Floats:
     """How empty each node would stay: free cards dominate, then the shares of CPU and memory still free."""
     cards = free.card_milli[nodes].sum(axis=1) - shape.per_node * shape.card_milli
     cpu = (free.cpu_milli[nodes] - shape.cpu_milli) / np.maximum(fleet.cpu_milli[nodes], 1)
     memory = (free.memory_bytes[nodes] - shape.memory_bytes) / np.maximum(fleet.memory_bytes[nodes], 1)
-    emptiness: np.ndarray[tuple[int], np.dtype[np.float64]] = cards / WHOLE_CARD_MILLI * 2 + cpu + memory
+    emptiness: Floats = cards / WHOLE_CARD_MILLI * 2 + cpu + memory
     return emptiness
 
 
-def _slots(fleet: Fleet, free: Free, shape: Shape, kind: int, node: int) -> tuple[int, ...]:
-    """The cards to take on a node: the fullest that still have room, so that a fraction never breaks a whole card in vain."""
+def _slots(fleet: Fleet, free: Free, shape: Shape, kind: int, node: int, packing: Packing | None) -> tuple[int, ...]:
+    """The cards to take on a node: those whose rest is worth the most, and of equals the fullest that still have room, so that a
+    fraction never breaks a whole card in vain."""
     if kind == NO_KIND:
         return ()
-    milli = free.card_milli[node]
-    usable = np.flatnonzero((fleet.card_kind[node] == kind) & (milli >= shape.card_milli))
-    fullest_first = usable[np.argsort(milli[usable], kind="stable")]
-    return tuple(sorted(int(slot) for slot in fullest_first[: shape.per_node]))
+    kinds, milli = fleet.card_kind[node].tolist(), free.card_milli[node].tolist()
+    usable = [slot for slot, room in enumerate(milli) if kinds[slot] == kind and room >= shape.card_milli]
+    if packing is None or shape.card_milli == WHOLE_CARD_MILLI:
+        usable.sort(key=lambda slot: milli[slot])
+    else:
+        losses = packing.cut_costs(free.card_milli[node], shape.card_milli).tolist()
+        usable.sort(key=lambda slot: (losses[slot], milli[slot]))
+    return tuple(sorted(usable[: shape.per_node]))

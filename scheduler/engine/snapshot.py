@@ -8,6 +8,7 @@ from typing import Literal
 from scheduler.domain.reasons import Reason
 from scheduler.engine.fleet import Fleet, Free
 from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.packing import Packing
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
 
@@ -79,6 +80,8 @@ class Snapshot:
     backfill: Backfill = Backfill.EASY
     quotas: Quotas = field(default_factory=lambda: Quotas.of(()))
     """What queues may use and do use, the active runs among it."""
+    packing: Packing | None = None
+    """The demand that nodes are chosen by; without one the fullest nodes are taken."""
 
 
 @dataclass(frozen=True, slots=True)

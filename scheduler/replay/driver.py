@@ -18,6 +18,7 @@ import numpy as np
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import NO_KIND, Fleet, Free, Ints
 from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.packing import Packing
 from scheduler.engine.place import Place, node_fits
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Snapshot, Verdict
@@ -44,11 +45,16 @@ class Outcome:
     makespan: int
     waits: Sequence[int]
     completions: Sequence[int]
+    levels: Sequence[int]
+    """The milli-cards allocated after each moment at which something changed."""
 
 
-def replay(trace: Trace, progress: Progress | None = None) -> Outcome:
-    """Every job of a trace from its arrival to its departure. The trace has at least one job."""
-    replay_ = _Replay.begin(trace)
+def replay(trace: Trace, progress: Progress | None = None, by_demand: bool = False) -> Outcome:
+    """Every job of a trace from its arrival to its departure. The trace has at least one job.
+
+    `by_demand`: nodes are chosen by what has been asked for up to then (`engine.packing`), not by how full they are.
+    """
+    replay_ = _Replay.begin(trace, by_demand)
     for now, changes in _moments(trace.jobs):
         replay_.at(now, changes)
         if progress is not None:
@@ -83,12 +89,30 @@ def _moments(jobs: Iterable[TraceJob]) -> Iterator[tuple[int, list[_Change]]]:
 
 
 @dataclass
+class _Demand:
+    """What has been asked for so far: the first wish of every job that has arrived. Looked at anew whenever it has doubled."""
+
+    fleet: Fleet
+    asked: Counter[Shape] = field(default_factory=Counter)
+    known: int = 0
+    packing: Packing | None = None
+
+    def ask(self, jobs: Iterable[QueuedJob]) -> None:
+        self.asked.update(job.shapes[0] for job in jobs)
+        total = self.asked.total()
+        if total and total >= 2 * self.known:
+            self.known = total
+            self.packing = Packing.of(self.fleet, self.asked)
+
+
+@dataclass
 class _Replay:
     """The network and the queue at one moment of virtual time, and what has been counted up to it."""
 
     fleet: Fleet
     free: Free
     usage: Usage
+    demand: "_Demand | None"
     start: int
     now: int
     last_placed_departure: int
@@ -105,12 +129,14 @@ class _Replay:
     card_milli: int = 0
     most_card_milli: int = 0
     card_milli_micros: int = 0
+    levels: list[int] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, trace: Trace) -> "_Replay":
+    def begin(cls, trace: Trace, by_demand: bool) -> "_Replay":
         fleet = Fleet.of(trace.nodes)
         start = min(entry.job.submitted_at for entry in trace.jobs)
-        return cls(fleet, fleet.all_free(), Usage.none(fleet), start, now=start, last_placed_departure=start)
+        demand = _Demand(fleet) if by_demand else None
+        return cls(fleet, fleet.all_free(), Usage.none(fleet), demand, start, now=start, last_placed_departure=start)
 
     def at(self, now: int, changes: Sequence[_Change]) -> None:
         """Everything that happens at one moment: departures, arrivals, and the round they call for."""
@@ -118,9 +144,13 @@ class _Replay:
         self.now = now
         freed = [place for change in changes if not change.arrives and (place := self._leave(change.job)) is not None]
         queue = self._awakened(freed) if freed else []
-        queue += [change.job.job for change in changes if change.arrives]
+        new = [change.job.job for change in changes if change.arrives]
+        if self.demand is not None:
+            self.demand.ask(new)
+        queue += new
         if queue:
             self._round(queue)
+        self.levels.append(self.card_milli)
         self.most_card_milli = max(self.most_card_milli, self.card_milli)
 
     def _leave(self, entry: TraceJob) -> Place | None:
@@ -160,7 +190,8 @@ class _Replay:
         )
 
     def _round(self, queue: Sequence[QueuedJob]) -> None:
-        decisions = cycle(Snapshot(self.now, self.fleet, self.free, self.usage, queue))
+        packing = None if self.demand is None else self.demand.packing
+        decisions = cycle(Snapshot(self.now, self.fleet, self.free, self.usage, queue, packing=packing))
         self.decisions += len(decisions.grants) + len(decisions.verdicts)
         jobs = {job.id: job for job in queue}
         for grant in decisions.grants:
@@ -206,4 +237,5 @@ class _Replay:
             makespan=self.last_placed_departure - self.start,
             waits=self.waits,
             completions=self.completions,
+            levels=self.levels,
         )

@@ -62,8 +62,10 @@ class PodRow:
 def read_trace(nodes: Path, pods: Path) -> Trace:
     """The trace of two files. Raises TraceError."""
     return Trace(
-        nodes=tuple(_node(row) for row in read_nodes(nodes)),
-        jobs=tuple(_job(row) for row in read_pods(pods)),
+        nodes=tuple(node_of(row) for row in read_nodes(nodes)),
+        jobs=tuple(
+            TraceJob(job_of(row, row.name, row.creation_time * SECOND), row.deletion_time * SECOND) for row in read_pods(pods)
+        ),
     )
 
 
@@ -84,12 +86,15 @@ def read_nodes(path: Path) -> list[NodeRow]:
     return rows
 
 
-def read_pods(path: Path) -> list[PodRow]:
-    """Every pod of a list with times. Raises TraceError, also for the lists that were published without them."""
+def read_pods(path: Path, timed: bool = True) -> list[PodRow]:
+    """Every pod of a list. Raises TraceError, also where times are wanted and the list was published without them.
+
+    Without `timed` the times are not looked at, and are 0.
+    """
     rows = []
-    for line in _lines(path, (*_POD_COLUMNS, *_TIME_COLUMNS), unique="name"):
+    for line in _lines(path, (*_POD_COLUMNS, *_TIME_COLUMNS) if timed else _POD_COLUMNS, unique="name"):
         num_gpu = line.integer("num_gpu", most=MAX_CARDS)
-        creation_time = line.integer("creation_time", most=MAX_SECONDS)
+        creation_time, deletion_time = _times(line) if timed else (0, 0)
         rows.append(
             PodRow(
                 name=line.text("name"),
@@ -99,7 +104,7 @@ def read_pods(path: Path) -> list[PodRow]:
                 gpu_milli=_gpu_milli(line, num_gpu),
                 gpu_spec=_gpu_spec(line),
                 creation_time=creation_time,
-                deletion_time=line.integer("deletion_time", least=creation_time, most=MAX_SECONDS, least_is=" (its creation_time)"),
+                deletion_time=deletion_time,
             )
         )
     return rows
@@ -174,6 +179,11 @@ def _miscount(header: Sequence[str], cells: Sequence[str]) -> str:
     return f"{len(cells)} cells where the header has {len(header)}"
 
 
+def _times(line: _Line) -> tuple[int, int]:
+    created = line.integer("creation_time", most=MAX_SECONDS)
+    return created, line.integer("deletion_time", least=created, most=MAX_SECONDS, least_is=" (its creation_time)")
+
+
 def _gpu_milli(line: _Line, num_gpu: int) -> int:
     if num_gpu == 0:
         return line.integer("gpu_milli", most=0)
@@ -191,7 +201,8 @@ def _gpu_spec(line: _Line) -> frozenset[str]:
     return models
 
 
-def _node(row: NodeRow) -> Node:
+def node_of(row: NodeRow) -> Node:
+    """A node as the engine sees it."""
     kind = Kind(vendor="undisclosed", model=row.model, hardware_class=HardwareClass.UNKNOWN, memory_bytes=0)
     return Node(
         cluster=CLUSTER,
@@ -202,7 +213,8 @@ def _node(row: NodeRow) -> Node:
     )
 
 
-def _job(row: PodRow) -> TraceJob:
+def job_of(row: PodRow, id_: str, submitted_at: int) -> QueuedJob:
+    """A pod as a job that arrives at `submitted_at`, microseconds from the start of the trace."""
     shape = Shape(
         nodes=1,
         min_nodes=1,
@@ -212,5 +224,4 @@ def _job(row: PodRow) -> TraceJob:
         cpu_milli=row.cpu_milli,
         memory_bytes=row.memory_mib * MIB,
     )
-    job = QueuedJob(id=row.name, tenant=CLUSTER, priority=0, submitted_at=row.creation_time * SECOND, shapes=(shape,))
-    return TraceJob(job, row.deletion_time * SECOND)
+    return QueuedJob(id=id_, tenant=CLUSTER, priority=0, submitted_at=submitted_at, shapes=(shape,))

@@ -38,6 +38,7 @@ class Report:
     - `completion_seconds`: of placed jobs, from arrival to departure.
     - `makespan_seconds`: from the first arrival to the last departure of a placed job.
     - `preemptions`, `lost_card_seconds`: 0, as a job of a timed trace is never stopped before it leaves.
+    - `allocated_percent`: of a trace in a given order of arrival, and only there: `arrivals.allocated_percent`.
     - `reasons`: how many jobs ended with each reason code: why it was placed where it was, or why it was not. They add up to the
       total.
     """
@@ -59,9 +60,13 @@ class Report:
     preemptions: int
     lost_card_seconds: int
     reasons: dict[str, int]
+    allocated_percent: dict[str, float | None] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        found = asdict(self)
+        if self.allocated_percent is None:
+            del found["allocated_percent"]
+        return found
 
 
 def report(outcome: Outcome, wall_seconds: float, peak_rss_bytes: int) -> Report:

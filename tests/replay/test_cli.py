@@ -84,6 +84,8 @@ def test_without_json_a_person_can_read_it() -> None:
         (["--nodes", "x.csv", "--pods", "y.csv", *GENERATE], "give either --nodes FILE and --pods FILE, or --generate"),
         (["--nodes", "absent.csv", "--pods", "y.csv"], "absent.csv: cannot be read: No such file"),
         (["--generate", "nodes=1"], "jobs, seed is missing"),
+        ([*GENERATE, "--arrivals", "x.txt", "--seed", "1"], "give either --nodes FILE and --pods FILE, or --generate"),
+        ([*GENERATE, "--seed", "1"], "--seed chooses one of the orders of --arrivals FILE, which is missing"),
     ],
 )
 def test_bad_input_is_one_line_on_stderr_and_exit_code_2(arguments: list[str], message: str) -> None:
@@ -99,3 +101,24 @@ def test_a_broken_row_is_named(files: list[str], tmp_path: Path) -> None:
     result = runner.invoke(app, [*files, "--json"])
     assert (result.exit_code, result.stdout) == (2, "")
     assert "pods.csv, row 4, column deletion_time: '3' is not allowed" in result.stderr
+
+
+def test_an_order_of_arrival_adds_how_full_it_got(files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "arrivals.txt").write_text("pods 5 1 1 0\nnodeprio 5 0\n")
+    result = runner.invoke(app, [*files, "--arrivals", str(tmp_path / "arrivals.txt"), "--seed", "5", "--json"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    assert set(found) == {*KEYS, "allocated_percent"}
+    assert found["allocated_percent"] == {"100": None, "130": None}
+    assert (found["jobs_placed"], found["jobs_waiting"], found["cards_allocated"]) == (2, 1, 1.0)
+    as_table = runner.invoke(app, [*files, "--arrivals", str(tmp_path / "arrivals.txt"), "--seed", "5"])
+    assert "allocated percent: 130" in as_table.stdout
+
+
+def test_an_order_of_arrival_needs_a_seed_of_the_file(files: list[str], tmp_path: Path) -> None:
+    (tmp_path / "arrivals.txt").write_text("pods 5 1 1 0\npods 6 1\n")
+    for seed in ([], ["--seed", "4"]):
+        result = runner.invoke(app, [*files, "--arrivals", str(tmp_path / "arrivals.txt"), *seed, "--json"])
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "give --seed with one of 5, 6" in result.stderr
+        assert result.stderr.count("\n") == 1

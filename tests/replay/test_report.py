@@ -26,6 +26,7 @@ def _outcome(waits: list[int]) -> Outcome:
         makespan=90 * SECOND,
         waits=seconds,
         completions=seconds,
+        levels=[],
     )
 
 
