@@ -61,7 +61,7 @@ def load_round(session: Session, heard_at: Mapping[NodeKey, datetime], now: date
     for run in runs:
         free.take(run.place.allocations)
         usage.add(run.tenant, run.place)
-    finished = _dependency_states(session, [specs[job.id] for job in queue])
+    finished = dependency_states(session, [specs[job.id] for job in queue])
     snapshot = Snapshot(
         now=to_micros(now),
         fleet=fleet,
@@ -128,7 +128,8 @@ def _hold(registry: Registry, spec: JobSpec, finished: Mapping[str, str], now: d
     return None
 
 
-def _dependency_states(session: Session, specs: Sequence[JobSpec]) -> dict[str, str]:
+def dependency_states(session: Session, specs: Sequence[JobSpec]) -> dict[str, str]:
+    """The state of every job that some jobs depend on, by id."""
     named = {job for spec in specs for job in spec.depends_on}
     return {row.id: row.state for row in session.scalars(select(JobRow).where(JobRow.id.in_(named)))} if named else {}
 
