@@ -126,8 +126,8 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     },
     # where it stands and when it starts
     "position_in_queue": {
-        "en": "{ahead} job(s) are served before it; {competing} of them want the same kind of cards",
-        "zh": "排在前面的作业有 {ahead} 个,其中 {competing} 个需要同类加速卡",
+        "en": "{ahead} ahead of it in the queue, {competing} of them after the same kind of cards",
+        "zh": "前面有 {ahead} 个作业,其中 {competing} 个需要同类加速卡",
     },
     "start_now": {"en": "the next scheduling round starts it", "zh": "下一轮调度即可启动"},
     "start_promised": {

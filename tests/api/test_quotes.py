@@ -122,7 +122,7 @@ def test_a_waiting_job_is_told_when_why_and_what_would_help(town: World) -> None
     assert told["position"] == {
         "ahead": 0,
         "competing": 0,
-        "text": "0 job(s) are served before it; 0 of them want the same kind of cards",
+        "text": "0 ahead of it in the queue, 0 of them after the same kind of cards",
     }
     assert (told["start"]["method"], told["start"]["latest"]) == ("promised", "2026-11-21T09:00:01.000000Z")
     assert [(option["cluster"], option["now"]) for option in told["options"]] == [("sz-ascend", False)]
@@ -188,7 +188,7 @@ def test_answers_come_in_chinese(town: World) -> None:
     quoted = quote(town, language="zh")
     assert quoted["changes"][0]["reason"]["text"] == "同时接受 国外 H800"
     assert quoted["start"]["text"].startswith("已为其预留位置")
-    assert quoted["position"]["text"] == "排在前面的作业有 0 个,其中 0 个需要同类加速卡"
+    assert quoted["position"]["text"] == "前面有 0 个作业,其中 0 个需要同类加速卡"
     job = town.submit()
     assert explain(town, job["id"], language="zh")["elsewhere"][1]["reasons"][0]["text"] == "该集群没有任何节点具备 8 × 910B3"
 

@@ -67,7 +67,7 @@ class Story:
             first = quote.options[0]
             amounts = first.whole_run
             voucher = first.voucher
-            told = f"{voucher.programme} {voucher.status} {cny(voucher.estimate)}" if voucher else "no voucher"
+            told = f"{voucher.programme} {voucher.status} {cny(voucher.estimate)}" if voucher and voucher.counted else "no voucher"
             self.say(
                 f"quote {name}: {first.cluster} {first.hardware_class} {first.model}, {cny(first.per_hour.net_amount)} CNY/h net; "
                 f"whole run {cny(amounts.contracted_amount)}, net {cny(amounts.net_amount)} ({told})"
@@ -146,7 +146,6 @@ def walk(story: Story, training_folder: str) -> None:
     for name in ("waits-for-the-site", "never-such-memory"):
         story.wait(name, lambda job: job.verdict is not None)
         story.tell(name)
-    story.explain("waits-for-the-site")
     story.say("and two that are refused")
     story.refuse("larger_than_any_cluster", "waits-for-the-site", name="too-large", hardware={"nodes": 400, "per_node": 8})
     story.refuse("unknown_contract", "pretrain-foreign", name="no-such-contract", contract="C-2026-9999")
@@ -158,6 +157,8 @@ def walk(story: Story, training_folder: str) -> None:
         if name not in ("background-sweep", "waits-for-the-site", "never-such-memory"):
             story.wait(name, lambda job: job.state in JOB_FINAL)
             story.tell(name)
+    story.say("the one that still waits, explained")
+    story.explain("waits-for-the-site")
     _wait_for_costs(story)
 
 
