@@ -16,7 +16,7 @@ from scheduler.engine.snapshot import FOREVER, ActiveRun, Decisions, Snapshot
 MAX_EVENTS = 128
 """Ends of runs that a simulation goes through."""
 
-MAX_DECIDED = 20_000
+MAX_DECIDED = 5_000
 """Jobs decided over all rounds of a simulation."""
 
 _NOBODY_KNOWS = frozenset({"waiting_for_price", "waiting_for_cluster"})

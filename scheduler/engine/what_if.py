@@ -16,7 +16,7 @@ from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Decisions, Grant, Snapshot
 
 MAX_VARIATIONS = 16
-MAX_DECIDED = 50_000
+MAX_DECIDED = 5_000
 """Jobs decided for one answer, over all the rounds it runs: with a long queue ahead fewer things are tried."""
 
 MAX_MODELS = 3
