@@ -35,8 +35,8 @@ def submit(
     output: Output = "table",
 ) -> None:
     """Submit a job."""
-    spec = _read_spec(spec_file)
-    with _city(data, url, token_file, as_, language) as city:
+    spec = read_spec(spec_file)
+    with city_of(data, url, token_file, as_, language) as city:
         _show_job(city.submit(spec, key), output)
 
 
@@ -51,10 +51,10 @@ def jobs(
     output: Output = "table",
 ) -> None:
     """List jobs, newest first."""
-    with _city(data, url, token_file, as_, language) as city:
+    with city_of(data, url, token_file, as_, language) as city:
         page = city.jobs(limit, state)
     if output == "json":
-        _print_json(page)
+        print_json(page)
     else:
         print_jobs(console(), page.jobs)
 
@@ -69,7 +69,7 @@ def job(
     output: Output = "table",
 ) -> None:
     """Show one job: where it is, why, and its history."""
-    with _city(data, url, token_file, as_, language) as city:
+    with city_of(data, url, token_file, as_, language) as city:
         view = city.job(job_id)
         events = city.events(job_id).events if output == "table" else []
     _show_job(view, output)
@@ -88,7 +88,7 @@ def cancel(
     output: Output = "table",
 ) -> None:
     """Cancel a job."""
-    with _city(data, url, token_file, as_, language) as city:
+    with city_of(data, url, token_file, as_, language) as city:
         _show_job(city.cancel(job_id), output)
 
 
@@ -101,7 +101,7 @@ def logs(
     attempt: Annotated[int | None, typer.Option(min=1, help="Which attempt; by default the latest.")] = None,
 ) -> None:
     """Print a job's log."""
-    with _city(data, url, token_file, as_, "en") as city:
+    with city_of(data, url, token_file, as_, "en") as city:
         typer.echo(city.log(job_id, attempt).text, nl=False)
 
 
@@ -114,10 +114,10 @@ def costs(
     output: Output = "table",
 ) -> None:
     """Show every cost line of a job and its eligibility tags."""
-    with _city(data, url, token_file, as_, "en") as city:
+    with city_of(data, url, token_file, as_, "en") as city:
         found = city.costs(job_id)
     if output == "json":
-        _print_json(found)
+        print_json(found)
         return
     for record in found.records:
         typer.echo(
@@ -140,16 +140,16 @@ def inventory(
     output: Output = "table",
 ) -> None:
     """Show every card of the network by cluster, class and model."""
-    with _city(data, url, token_file, as_, "en") as city:
+    with city_of(data, url, token_file, as_, "en") as city:
         found = city.inventory()
     if output == "json":
-        _print_json(found)
+        print_json(found)
     else:
         print_inventory(console(), found)
 
 
 @contextmanager
-def _city(data: Path | None, url: str | None, token_file: Path | None, as_: str, language: str) -> Iterator[Client]:
+def city_of(data: Path | None, url: str | None, token_file: Path | None, as_: str, language: str) -> Iterator[Client]:
     """A client whose refusals become one readable message."""
     with connect(data, url, token_file, as_, language) as city:
         try:
@@ -167,7 +167,8 @@ def _problem_text(error: ApiProblemError, language: str) -> str:
     return "\n".join([f"{detail} ({problem.code})", *fields])
 
 
-def _read_spec(path: Path) -> dict[str, Any]:
+def read_spec(path: Path) -> dict[str, Any]:
+    """A job's document as a file has it. Raises UsageProblemError for what is no mapping of fields."""
     try:
         if path.stat().st_size > MAX_SPEC_BYTES:
             raise UsageProblemError(f"{path}: a job spec may have at most {MAX_SPEC_BYTES} bytes")
@@ -185,12 +186,13 @@ def _read_spec(path: Path) -> dict[str, Any]:
 
 def _show_job(view: JobView, output: str) -> None:
     if output == "json":
-        _print_json(view)
+        print_json(view)
         return
     typer.echo(f"{view.id} {view.spec.name}: {view.state}{f' in {view.cluster}' if view.cluster else ''}")
     for reason in view.reasons:
         typer.echo(f"  {reason.code}: {reason.text}")
 
 
-def _print_json(model: BaseModel) -> None:
+def print_json(model: BaseModel) -> None:
+    """Exactly what the API answered."""
     typer.echo(json.dumps(model.model_dump(mode="json", by_alias=True), ensure_ascii=False, indent=2))

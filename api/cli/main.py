@@ -13,9 +13,11 @@ from api.cli.errors import UsageProblemError
 _COMMANDS = {
     "up": "api.cli.up:up",
     "demo": "api.cli.demo.command:demo",
+    "quote": "api.cli.answers:quote",
     "submit": "api.cli.jobs:submit",
     "jobs": "api.cli.jobs:jobs",
     "job": "api.cli.jobs:job",
+    "explain": "api.cli.answers:explain",
     "cancel": "api.cli.jobs:cancel",
     "logs": "api.cli.jobs:logs",
     "costs": "api.cli.jobs:costs",

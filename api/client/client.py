@@ -8,6 +8,7 @@ from uuid import uuid4
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from scheduler.contract.answers import Explanation, Quote
 from scheduler.contract.cost import JobCosts
 from scheduler.contract.inventory import Inventory
 from scheduler.contract.job import AttemptList, EventPage, JobPage, JobView
@@ -57,6 +58,14 @@ class Client:
     def submit(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> JobView:
         """Queue a job. Without a key of the caller's own, a fresh one makes a lost answer safe to ask for again."""
         return self._post("/v1/jobs", spec, JobView, idempotency_key)
+
+    def quote(self, spec: Mapping[str, Any]) -> Quote:
+        """What would become of a job if it were submitted now. Nothing is stored."""
+        return _read(self._request("POST", "/v1/quotes", spec), Quote)
+
+    def explanation(self, job_id: str) -> Explanation:
+        """Why a job is where it is, or why it waits and what would help."""
+        return self._get(f"/v1/jobs/{job_id}/explanation", Explanation)
 
     def job(self, job_id: str) -> JobView:
         return self._get(f"/v1/jobs/{job_id}", JobView)

@@ -43,7 +43,7 @@ def submit_job(spec: JobSpec, city: TheCity, principal: TenantOnly, keyed: Keyed
 
     def effect(session: Session) -> tuple[int, BaseModel]:
         tenant = str(principal.subject)
-        _check_references(session, spec)
+        check_references(session, spec)
         _check_size(session, city, tenant, spec)
         _check_pending(session, tenant)
         now = city.clock()
@@ -76,7 +76,7 @@ def list_jobs(
 @router.get("/{job_id}")
 def get_job(job_id: str, city: TheCity, principal: TenantOrStaff, language: Lang) -> JobView:
     with city.database.read(principal.scope) as session:
-        return job_views(session, [_find(session, job_id)], language)[0]
+        return job_views(session, [find_job(session, job_id)], language)[0]
 
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=JobView)
@@ -84,7 +84,7 @@ def cancel_job(job_id: str, city: TheCity, principal: TenantOrOperator, keyed: K
     """Cancel a waiting job at once; ask a running one to stop."""
 
     def effect(session: Session) -> tuple[int, BaseModel]:
-        _find(session, job_id)
+        find_job(session, job_id)
         job = lock_job(session, job_id)
         if job.state in JOB_FINAL:
             raise ProblemError("job_finished", id=job_id, state=job.state)
@@ -98,7 +98,7 @@ def cancel_job(job_id: str, city: TheCity, principal: TenantOrOperator, keyed: K
 def list_attempts(job_id: str, city: TheCity, principal: TenantOrStaff, language: Lang) -> AttemptList:
     """Every placement of the job, in order."""
     with city.database.read(principal.scope) as session:
-        _find(session, job_id)
+        find_job(session, job_id)
         attempts = session.scalars(select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number))
         recorded = recorded_clusters(session)
         return AttemptList(attempts=[attempt_view(attempt, recorded, language) for attempt in attempts])
@@ -116,7 +116,7 @@ def list_events(
     """What happened to the job, oldest first."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.id > after).order_by(JobEventRow.id).limit(limit)
     with city.database.read(principal.scope) as session:
-        _find(session, job_id)
+        find_job(session, job_id)
         events = session.scalars(query).all()
         following = str(events[-1].id) if len(events) == limit else None
         return EventPage(events=[event_view(event, language) for event in events], next=following)
@@ -128,7 +128,7 @@ def get_log(
 ) -> LogView:
     """The log of one attempt, by default the latest, as far as its cluster has sent it."""
     with city.database.read(principal.scope) as session:
-        number = attempt or _find(session, job_id).attempts
+        number = attempt or find_job(session, job_id).attempts
         row = session.scalars(select(AttemptRow).where(AttemptRow.job_id == job_id, AttemptRow.number == number)).one_or_none()
         if row is None:
             raise ProblemError("not_found", noun="attempt of job", id=job_id)
@@ -142,7 +142,7 @@ def get_costs(job_id: str, city: TheCity, principal: TenantOrStaff) -> JobCosts:
     """Every posted cost line of the job with its eligibility tags, and their sum."""
     query = select(CostRecordRow).where(CostRecordRow.job_id == job_id).order_by(CostRecordRow.sequence).limit(MAX_JOB_RECORDS)
     with city.database.read(principal.scope) as session:
-        job = _find(session, job_id)
+        job = find_job(session, job_id)
         records = session.scalars(query).all()
         unmetered = session.scalars(select(AttemptRow.id).where(AttemptRow.job_id == job_id, AttemptRow.metered.is_(False))).first()
         total = cost_summaries(session, [job_id])[job_id]
@@ -157,7 +157,7 @@ def get_costs(job_id: str, city: TheCity, principal: TenantOrStaff) -> JobCosts:
     )
 
 
-def _find(session: Session, job_id: str) -> JobRow:
+def find_job(session: Session, job_id: str) -> JobRow:
     """A job in the caller's scope; another tenant's job is as absent as one that never was."""
     job = session.get(JobRow, job_id)
     if job is None:
@@ -165,7 +165,7 @@ def _find(session: Session, job_id: str) -> JobRow:
     return job
 
 
-def _check_references(session: Session, spec: JobSpec) -> None:
+def check_references(session: Session, spec: JobSpec) -> None:
     if spec.contract is not None and session.get(ContractRow, spec.contract) is None:
         raise _unknown("contract", "contract", spec.contract)
     if spec.voucher is not None and not spec.declines_vouchers and not _programme_exists(session, spec.voucher.programme):

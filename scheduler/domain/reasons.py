@@ -101,6 +101,70 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "needs {nodes} nodes × {per_node} × {what}; the largest cluster, {cluster}, has {total} such nodes in all",
         "zh": "需要 {nodes} 个节点 × {per_node} × {what};最大的集群 {cluster} 总共只有 {total} 个此类节点",
     },
+    # why not there, said of one cluster
+    "place_busy": {
+        "en": "needs {nodes} nodes × {per_node} × {what}; {free} of its {total} such nodes are free now",
+        "zh": "需要 {nodes} 个节点 × {per_node} × {what};该集群共 {total} 个此类节点,现空闲 {free} 个",
+    },
+    "place_rack_busy": {
+        "en": "needs {nodes} nodes × {per_node} × {what} in one rack; its best rack has {free} free now of {total}",
+        "zh": "需要同一机架内 {nodes} 个节点 × {per_node} × {what};其最合适的机架共 {total} 个,现空闲 {free} 个",
+    },
+    "place_too_small": {
+        "en": "needs {nodes} nodes × {per_node} × {what}; it has {total} such nodes in all",
+        "zh": "需要 {nodes} 个节点 × {per_node} × {what};该集群总共只有 {total} 个此类节点",
+    },
+    "place_rack_too_small": {
+        "en": "needs {nodes} nodes × {per_node} × {what} in one rack; its largest rack has {total} such nodes in all",
+        "zh": "需要同一机架内 {nodes} 个节点 × {per_node} × {what};其最大的机架总共只有 {total} 个此类节点",
+    },
+    "place_no_such_hardware": {
+        "en": "none of its nodes has {per_node} × {what}",
+        "zh": "该集群没有任何节点具备 {per_node} × {what}",
+    },
+    "place_silent": {"en": "it is not answering; no new grants until it does", "zh": "该集群没有应答,恢复前不再授权"},
+    "place_unpriced": {"en": "it has no price for {what}", "zh": "该集群未公布 {what} 的价格"},
+    "place_other_provider": {
+        "en": "it belongs to another provider than the contract the job names",
+        "zh": "该集群不属于作业所指定合同的算力提供方",
+    },
+    # where it stands and when it starts
+    "position_in_queue": {
+        "en": "{ahead} ahead of it in the queue, {competing} of them after the same kind of cards",
+        "zh": "前面有 {ahead} 个作业,其中 {competing} 个需要同类加速卡",
+    },
+    "start_now": {"en": "the next scheduling round starts it", "zh": "下一轮调度即可启动"},
+    "start_promised": {
+        "en": "its place is reserved: nobody behind it may delay it, and it starts earlier if running jobs end early",
+        "zh": "已为其预留位置:排在后面的作业不会推迟它,运行中的作业提前结束则可更早启动",
+    },
+    "start_simulated": {
+        "en": "if every job running or queued today takes its whole max_runtime; earlier if they end early, "
+        "later if jobs of higher priority arrive",
+        "zh": "按当前运行和排队的作业全部用满 max_runtime 推算;它们提前结束则更早,若有更高优先级的作业提交则更晚",
+    },
+    "start_unknown": {"en": "nothing that is known today tells when", "zh": "目前无法判断何时启动"},
+    # what change would let it start
+    "change_fewer_nodes": {
+        "en": "ask for {nodes} node(s) instead of {asked}",
+        "zh": "将节点数由 {asked} 个减少为 {nodes} 个",
+    },
+    "change_other_model": {"en": "accept {class} {model} as well", "zh": "同时接受 {class} {model}"},
+    "change_no_rack": {"en": "do not insist on one rack", "zh": "不要求在同一机架内"},
+    "change_shorter_runtime": {
+        "en": "ask for a max_runtime of {max_runtime}: it then ends before the jobs ahead of it need the cards",
+        "zh": "将 max_runtime 缩短为 {max_runtime},即可在前面的作业需要加速卡之前结束",
+    },
+    "change_other_contract": {"en": "use contract {contract}", "zh": "改用合同 {contract}"},
+    "change_no_contract": {
+        "en": "do not name contract {contract}, which binds it to one provider",
+        "zh": "不指定合同 {contract}(该合同将作业限定于一家算力提供方)",
+    },
+    "change_higher_priority": {"en": "raise its priority to {priority}", "zh": "将优先级提高到 {priority}"},
+    "change_preempts": {
+        "en": "raise its priority to {priority}: {stops} running job(s) of lower priority would be asked to stop for it",
+        "zh": "将优先级提高到 {priority}:将要求 {stops} 个较低优先级的运行中作业为其让出资源",
+    },
     # what happened
     "submitted": {"en": "accepted and queued", "zh": "已受理并排队"},
     "granted": {

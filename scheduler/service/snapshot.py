@@ -64,7 +64,7 @@ def load_round(session: Session, heard_at: Mapping[NodeKey, datetime], now: date
         free.take(run.place.allocations)
         usage.add(run.tenant, run.place)
         quotas.use(run.queue, held(fleet, run.place))
-    finished = _dependency_states(session, [specs[job.id] for job in queue])
+    finished = dependency_states(session, [specs[job.id] for job in queue])
     snapshot = Snapshot(
         now=to_micros(now),
         fleet=fleet,
@@ -134,7 +134,8 @@ def _hold(registry: Registry, spec: JobSpec, finished: Mapping[str, str], now: d
     return None
 
 
-def _dependency_states(session: Session, specs: Sequence[JobSpec]) -> dict[str, str]:
+def dependency_states(session: Session, specs: Sequence[JobSpec]) -> dict[str, str]:
+    """The state of every job that some jobs depend on, by id."""
     named = {job for spec in specs for job in spec.depends_on}
     return {row.id: row.state for row in session.scalars(select(JobRow).where(JobRow.id.in_(named)))} if named else {}
 

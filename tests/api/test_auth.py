@@ -28,6 +28,8 @@ MATRIX = {
     ("GET", "/v1/jobs/{job_id}/events"): TENANT | STAFF,
     ("GET", "/v1/jobs/{job_id}/logs"): TENANT | STAFF,
     ("GET", "/v1/jobs/{job_id}/costs"): TENANT | STAFF,
+    ("GET", "/v1/jobs/{job_id}/explanation"): TENANT | STAFF,
+    ("POST", "/v1/quotes"): TENANT,
     ("POST", "/v1/nodes/report"): AGENT,
     ("GET", "/v1/nodes"): STAFF,
     ("GET", "/v1/inventory"): ANYONE,

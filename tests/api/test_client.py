@@ -92,6 +92,16 @@ def test_a_retried_submission_with_its_key_is_the_same_job(client: Who) -> None:
     assert tenant.submit(spec()).id != tenant.submit(spec()).id
 
 
+def test_a_quote_and_an_explanation(client: Who) -> None:
+    tenant = client("tenant-a", language="zh")
+    quoted = tenant.quote(spec())
+    assert (quoted.verdict, quoted.reasons[0].code) == ("never", "never_no_such_hardware")
+    job = tenant.submit(spec())
+    explained = tenant.explanation(job.id)
+    assert (explained.job, explained.state, explained.verdict) == (job.id, JobState.QUEUED, "never")
+    assert [reason.text for reason in explained.reasons] == ["可用节点中没有任何节点具备 8 × 910B3"]
+
+
 def test_cancelling(client: Who) -> None:
     tenant = client("tenant-a", language="zh")
     job = tenant.submit(spec())

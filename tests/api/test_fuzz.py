@@ -25,6 +25,7 @@ _REPORT = {
 _RUN = {"attempt": "att-1", "fencing_token": 1, "state": "running", "started_at": START.isoformat()}
 POSTS = {
     **{path: (who, body) for path, (who, body, _) in CREATING.items()},
+    "/v1/quotes": ("tenant-a", CREATING["/v1/jobs"][1]),
     "/v1/tokens": ("operator", {"role": "tenant", "subject": "a-corp", "note": "n"}),
     "/v1/nodes/report": ("agent-ascend", _REPORT),
     "/v1/clusters/sz-ascend/sync": ("agent-ascend", {"agent": "a", "observed": [_RUN]}),

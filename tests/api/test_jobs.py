@@ -69,7 +69,7 @@ def test_a_bad_event_cursor_is_refused(world: World, after: str) -> None:
     problem(world.call("GET", path, "tenant-a", params={"after": after}), 422, "invalid_request", "after")
 
 
-@pytest.mark.parametrize("what", ["", "/attempts", "/events", "/logs", "/costs"])
+@pytest.mark.parametrize("what", ["", "/attempts", "/events", "/logs", "/costs", "/explanation"])
 @pytest.mark.parametrize("id_", ["job-none", "x" * 3000, "%00", "%F0%9F%90%BC", "..%2F", "%ff"])
 def test_a_job_that_never_was_is_not_found(world: World, id_: str, what: str) -> None:
     response = world.call("GET", f"/v1/jobs/{id_}{what}", "tenant-a")

@@ -76,6 +76,7 @@ def test_every_creating_post_takes_an_idempotency_key() -> None:
         "POST /v1/nodes/report",  # level-triggered: saying it again changes nothing
         "POST /v1/clusters/{cluster_id}/sync",
         "POST /v1/clusters/{cluster_id}/logs",
+        "POST /v1/quotes",  # nothing is stored
         "POST /v1/tokens",  # its answer is a secret, which is not kept
         "POST /v1/tokens/{token_id}/revoke",
     }

@@ -5,7 +5,7 @@ import pytest
 from tests.api.world import World, observed, problem
 
 
-@pytest.mark.parametrize("what", ["", "/attempts", "/events", "/logs", "/logs?attempt=1", "/costs"])
+@pytest.mark.parametrize("what", ["", "/attempts", "/events", "/logs", "/logs?attempt=1", "/costs", "/explanation"])
 def test_another_tenants_job_is_as_absent_as_one_that_never_was(world: World, what: str) -> None:
     job, run = world.start_job()
     world.finish_job(run, 60)

@@ -33,6 +33,8 @@ def without(packages: tuple[str, ...], folder: Path) -> dict[str, str]:
         (("migrate", "--database", "sqlite:////nowhere/x.db"), "correct --database"),
         (("token", "--database", "sqlite:////nowhere/x.db", "--role", "operator"), "correct --database"),
         (("submit", "/nowhere.yaml", "--as", "tenant-x"), "No such file"),
+        (("quote", "/nowhere.yaml", "--as", "tenant-x"), "No such file"),
+        (("explain", "job-x", "--data", "/nowhere"), "start one with `suanwang up"),
     ],
 )
 def test_what_can_be_mended_is_said_in_one_line(arguments: tuple[str, ...], said: str) -> None:

@@ -80,10 +80,15 @@ def test_commands_print_what_the_api_answers(city: UpCity, tmp_path: Path) -> No
         "name: from-the-command-line\nentrypoint: [python, train.py]\nmax_runtime: 1h\nactivity: finetune\n"
         "hardware: {class: foreign, models: [A100-SXM4-80GB], nodes: 1, per_node: 8}\n"
     )
+    quoted = city.json("quote", str(spec), "--as", "tenant-qiantang", "--output", "json")
+    assert (quoted["verdict"], quoted["options"][0]["cluster"]) == ("fit", "sz-nanshan-nvidia")
+    assert "A100-SXM4-80GB" in city.run("quote", str(spec), "--as", "tenant-qiantang", "--lang", "zh").stdout
     submitted = city.json("submit", str(spec), "--as", "tenant-qiantang", "--output", "json")
     assert submitted["state"] == "queued"
     job = submitted["id"]
     wait(lambda: city.json("job", job, "--output", "json")["state"] == "succeeded")
+    assert city.json("explain", job, "--output", "json")["placed"]["cluster"] == "sz-nanshan-nvidia"
+    assert "finished successfully" in city.run("explain", job).stdout
     assert job in [each["id"] for each in city.json("jobs", "--output", "json")["jobs"]]
     wait(lambda: city.json("costs", job, "--output", "json")["state"] == "final")
     assert city.json("costs", job, "--output", "json")["records"][0]["model"] == "A100-SXM4-80GB"

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from api.cli.answers import cny, lines
 from api.cli.embedded import EmbeddedCity
 from api.cli.errors import UsageProblemError
 from api.client import ApiProblemError, Client
@@ -59,6 +60,24 @@ class Story:
             self.refused[what] = error.problem.code
             self.say(f"refused, nothing stored: {error.problem.detail}")
 
+    def quote(self, name: str, like: str) -> None:
+        """One line about what a job would cost at the first place of its quote."""
+        quote = self.tenant(like).quote(self.spec(like, {}))
+        if quote.options:
+            first = quote.options[0]
+            amounts = first.whole_run
+            voucher = first.voucher
+            told = f"{voucher.programme} {voucher.status} {cny(voucher.estimate)}" if voucher and voucher.counted else "no voucher"
+            self.say(
+                f"quote {name}: {first.cluster} {first.hardware_class} {first.model}, {cny(first.per_hour.net_amount)} CNY/h net; "
+                f"whole run {cny(amounts.contracted_amount)}, net {cny(amounts.net_amount)} ({told})"
+            )
+
+    def explain(self, name: str) -> None:
+        """Everything there is to say of a waiting job, in a few lines."""
+        for line in lines(self.tenant(name).explanation(self.jobs[name].id), "en"):
+            self.say(f"  {line}")
+
     def look(self, name: str) -> JobView:
         self.jobs[name] = self.tenant(name).job(self.jobs[name].id)
         return self.jobs[name]
@@ -103,6 +122,8 @@ def walk(story: Story, training_folder: str) -> None:
         story.tell(name)
 
     story.say("the same job twice, either class: with its voucher, and declining it")
+    story.quote("with voucher", "cheapest-after-voucher")
+    story.quote("without", "cheapest-voucher-declined")
     for name in ("cheapest-after-voucher", "cheapest-voucher-declined"):
         story.submit(name)
     for name in ("cheapest-after-voucher", "cheapest-voucher-declined"):
@@ -136,6 +157,8 @@ def walk(story: Story, training_folder: str) -> None:
         if name not in ("background-sweep", "waits-for-the-site", "never-such-memory"):
             story.wait(name, lambda job: job.state in JOB_FINAL)
             story.tell(name)
+    story.say("the one that still waits, explained")
+    story.explain("waits-for-the-site")
     _wait_for_costs(story)
 
 

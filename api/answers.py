@@ -1,0 +1,156 @@
+"""Answers as the API shows them, in the language asked for."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from api.views import reason_view, stored_reason_view
+from scheduler.contract.answers import (
+    CostEstimate,
+    Explanation,
+    HelpfulChange,
+    PlacementOption,
+    PlaceRefusal,
+    QueuePosition,
+    Quote,
+    StartEstimate,
+    VoucherEstimate,
+    Whereabouts,
+)
+from scheduler.contract.base import ReasonView
+from scheduler.contract.cost import Tag
+from scheduler.domain.clock import from_micros
+from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.money import format_cny
+from scheduler.domain.reasons import Language, Reason
+from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_WAITING, JobState
+from scheduler.engine.answers import Position, Refusal
+from scheduler.engine.start import Method, Start
+from scheduler.engine.what_if import Change
+from scheduler.service.answers import Amounts, Answered, PricedOption, counts
+from scheduler.store.tables import AttemptRow, JobRow
+from scheduler.subsidy.reasons import texts
+
+_START = {
+    Method.NOW: Reason("start_now"),
+    Method.PROMISED: Reason("start_promised"),
+    Method.SIMULATED: Reason("start_simulated"),
+    Method.UNKNOWN: Reason("start_unknown"),
+}
+
+
+def quote_view(answered: Answered, recorded: frozenset[str], language: Language, now: datetime) -> Quote:
+    answer = answered.answer
+    return Quote(
+        as_of=now,
+        verdict=answer.verdict,
+        reasons=[reason_view(reason, language) for reason in answer.reasons],
+        position=_position(answer.position, language),
+        start=_start(answer.start, language),
+        options=[_option(each, recorded, language) for each in answered.options],
+        elsewhere=_elsewhere(answer.refusals, language),
+        changes=[_change(change, language) for change in answer.changes],
+        limited=answer.limited,
+    )
+
+
+def explanation_view(
+    job: JobRow, attempt: AttemptRow | None, answered: Answered | None, recorded: frozenset[str], language: Language, now: datetime
+) -> Explanation:
+    """A waiting job is answered as a quote is; one with a place says why it is there; one that has ended, how."""
+    placed = _whereabouts(attempt, recorded) if attempt is not None else None
+    if answered is not None and job.state in JOB_WAITING:
+        quote = quote_view(answered, recorded, language, now)
+        return Explanation(**dict(quote), job=job.id, state=JobState(job.state), placed=placed)
+    return Explanation(
+        as_of=now,
+        job=job.id,
+        state=JobState(job.state),
+        verdict="fit" if attempt is not None and attempt.state in ATTEMPT_ACTIVE else None,
+        reasons=[stored_reason_view(reason, language) for reason in job.reasons],
+        options=[_option(each, recorded, language) for each in answered.options] if answered else [],
+        elsewhere=_elsewhere(answered.answer.refusals, language) if answered else [],
+        limited=answered.answer.limited if answered else False,
+        placed=placed,
+    )
+
+
+def _position(position: Position, language: Language) -> QueuePosition:
+    text = Reason("position_in_queue", {"ahead": position.ahead, "competing": position.competing}).text(language)
+    return QueuePosition(ahead=position.ahead, competing=position.competing, text=text)
+
+
+def _start(start: Start, language: Language) -> StartEstimate:
+    return StartEstimate(
+        earliest=None if start.earliest is None else from_micros(start.earliest),
+        latest=None if start.latest is None else from_micros(start.latest),
+        method=start.method.value,
+        text=_START[start.method].text(language),
+    )
+
+
+def _option(priced: PricedOption, recorded: frozenset[str], language: Language) -> PlacementOption:
+    place, kind = priced.option.offer.place, priced.kind
+    return PlacementOption(
+        cluster=priced.cluster,
+        recorded=priced.cluster in recorded,
+        hardware_class=kind.hardware_class if kind else None,
+        model=kind.model if kind else None,
+        alternative=priced.option.alternative,
+        nodes=place.nodes,
+        cards=place.cards(),
+        cores=sum(part.cpu_milli for part in place.allocations) // 1000,
+        now=priced.option.now,
+        per_hour=_amounts(priced.per_hour),
+        whole_run=_amounts(priced.whole_run),
+        voucher=_voucher(priced.tag, language) if priced.tag else None,
+    )
+
+
+def _voucher(tag: Tag, language: Language) -> VoucherEstimate:
+    return VoucherEstimate(
+        programme=tag.programme,
+        version=tag.version,
+        status=tag.status,
+        estimate=tag.capped,
+        counted=counts(tag),
+        reasons=[ReasonView(code=code, text=texts(code, language)) for code in tag.reason_codes],
+    )
+
+
+def _amounts(amounts: Amounts) -> CostEstimate:
+    return CostEstimate(
+        list_amount=format_cny(amounts.listed),
+        contracted_amount=format_cny(amounts.contracted),
+        net_amount=format_cny(amounts.net),
+    )
+
+
+def _elsewhere(refusals: Sequence[Refusal], language: Language) -> list[PlaceRefusal]:
+    return [
+        PlaceRefusal(cluster=each.cluster, reasons=[reason_view(reason, language) for reason in each.reasons]) for each in refusals
+    ]
+
+
+def _change(change: Change, language: Language) -> HelpfulChange:
+    offer = change.offer
+    priced = offer.quote if offer else None
+    return HelpfulChange(
+        reason=reason_view(change.reason, language),
+        cluster=change.cluster,
+        stops=change.stops,
+        per_hour=_amounts(Amounts(offer.list_per_hour, priced.contracted_price * offer.units, offer.net_per_hour))
+        if offer and priced
+        else None,
+    )
+
+
+def _whereabouts(attempt: AttemptRow, recorded: frozenset[str]) -> Whereabouts:
+    return Whereabouts(
+        cluster=attempt.cluster_id,
+        recorded=attempt.cluster_id in recorded,
+        hardware_class=HardwareClass(attempt.hardware_class) if attempt.hardware_class else None,
+        model=attempt.model,
+        nodes=[placement["node"] for placement in attempt.placements],
+        cards=attempt.cards,
+        since=attempt.started_at or attempt.granted_at,
+    )

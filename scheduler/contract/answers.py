@@ -1,0 +1,129 @@
+"""What the city says of a job before and while it waits: places with prices, position, start, and what change would help."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from scheduler.contract.base import Count, Key, Moment, Money, ReasonView, Wire
+from scheduler.contract.cost import TagStatus
+from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.states import JobState
+
+
+class CostEstimate(Wire):
+    """One amount three times, CNY: as published, as contracted, and after the voucher where that is `eligible`."""
+
+    list_amount: Money
+    contracted_amount: Money
+    net_amount: Money
+
+
+class VoucherEstimate(Wire):
+    """The voucher programme that answers best to the whole run at this place. `counted`: the estimate lowers the net amount.
+
+    The ledger decides; limits of the year are as known now.
+    """
+
+    programme: Key
+    version: Key
+    status: TagStatus
+    estimate: Money
+    counted: bool
+    reasons: list[ReasonView]
+
+
+class PlacementOption(Wire):
+    """One place for the whole gang. `now`: it is free now; otherwise it would do once others have left.
+
+    `alternative` counts the job's alternatives from 0; `whole_run` is for the whole `max_runtime` at today's prices.
+    """
+
+    cluster: Key
+    recorded: bool
+    hardware_class: HardwareClass | None
+    model: str | None
+    alternative: Count
+    nodes: Count
+    cards: Count
+    cores: Count
+    now: bool
+    per_hour: CostEstimate
+    whole_run: CostEstimate
+    voucher: VoucherEstimate | None
+
+
+class PlaceRefusal(Wire):
+    """Why the job cannot start in one cluster now."""
+
+    cluster: Key
+    reasons: list[ReasonView]
+
+
+class QueuePosition(Wire):
+    """How many jobs are served before it, and how many of those want cards it could take."""
+
+    ahead: Count
+    competing: Count
+    text: str
+
+
+class StartEstimate(Wire):
+    """When the job starts: a range and how it was found; absent ends are not known."""
+
+    earliest: Moment | None
+    latest: Moment | None
+    method: Literal["now", "promised", "simulated to max_runtime", "unknown"]
+    text: str
+
+
+class HelpfulChange(Wire):
+    """One change with which the engine would start the job now in `cluster`, or would ask `stops` running jobs to make room."""
+
+    reason: ReasonView
+    cluster: Key
+    stops: Count
+    per_hour: CostEstimate | None
+
+
+class Situation(Wire):
+    """What can be said of a job at one moment. Options are in the order the engine would choose.
+
+    `limited`: the queue is so long that not everything was tried.
+    """
+
+    as_of: Moment
+    reasons: list[ReasonView]
+    position: QueuePosition | None = None
+    start: StartEstimate | None = None
+    options: list[PlacementOption] = Field(default_factory=list)
+    elsewhere: list[PlaceRefusal] = Field(default_factory=list)
+    changes: list[HelpfulChange] = Field(default_factory=list)
+    limited: bool = False
+
+
+class Quote(Situation):
+    """The answer to a job that was not submitted: nothing is stored, nothing is kept for it."""
+
+    verdict: Literal["fit", "wait", "never"]
+
+
+class Whereabouts(Wire):
+    """Where the latest attempt of a job is, or was."""
+
+    cluster: Key
+    recorded: bool
+    hardware_class: HardwareClass | None
+    model: str | None
+    nodes: list[str]
+    cards: Count
+    since: Moment
+
+
+class Explanation(Situation):
+    """The answer for a submitted job. While it has a place, `reasons` say why it went there and `options` compare the places
+    there would be today, its own counted as free; a job that has ended has neither."""
+
+    job: Key
+    state: JobState
+    verdict: Literal["fit", "wait", "never"] | None
+    placed: Whereabouts | None = None

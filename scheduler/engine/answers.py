@@ -1,0 +1,207 @@
+"""Everything there is to say about one job, queued or only thought of: the engine asked, never a second opinion.
+
+`answer(snapshot, job)` runs the round the dispatcher would run, with the job in its queue, and reads from it where the job could
+go, what it would cost there, why not elsewhere, how many are served before it, when it starts (`start`) and what change would
+help (`what_if`). Nothing in an answer names another job or tenant.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from scheduler.domain.reasons import Reason
+from scheduler.engine.cycle import cycle
+from scheduler.engine.explain import explain
+from scheduler.engine.fleet import NO_KIND
+from scheduler.engine.offers import Offer, offers
+from scheduler.engine.order import QueuedJob, in_order
+from scheduler.engine.room import Room
+from scheduler.engine.snapshot import Decisions, Snapshot
+from scheduler.engine.start import Start, start_of
+from scheduler.engine.what_if import Change, Rounds, Variation, changes, granted, offer_of
+
+MAX_OPTIONS = 16
+MAX_CLUSTERS = 64
+"""Clusters of which an answer says why the job cannot go there now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """A place for the job: one of its alternatives in one cluster on one kind of card. `now`: it would be granted at once;
+    otherwise it would do once others have left."""
+
+    alternative: int
+    offer: Offer
+    now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why the job cannot start in one cluster now."""
+
+    cluster: str
+    reasons: tuple[Reason, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How many jobs are served before it, and how many of them want cards it could take."""
+
+    ahead: int
+    competing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is to be said of a job. `options` are in the order the engine would choose, those of now first. `limited`: the queue
+    ahead is so long that not everything was tried."""
+
+    verdict: Literal["fit", "wait", "never"]
+    reasons: tuple[Reason, ...]
+    position: Position
+    start: Start
+    options: tuple[Option, ...]
+    refusals: tuple[Refusal, ...]
+    changes: tuple[Change, ...]
+    limited: bool
+
+
+def answer(snapshot: Snapshot, job: QueuedJob, others: Sequence[Variation] = ()) -> Answer:
+    """The answer for a job, in place of its namesake in the queue if there is one. `others` are changes to try beside the
+    engine's own, such as another contract."""
+    whole = replace(snapshot, queue=[*(each for each in snapshot.queue if each.id != job.id), job])
+    decisions = cycle(whole)
+    ahead = served_before(whole, decisions, job)
+    rounds = _behind(snapshot, ahead, decisions)
+    grant = granted(decisions, job)
+    verdict = None if grant else decisions.verdicts[job.id]
+    options = _options(rounds, job, decisions)
+    return Answer(
+        verdict=verdict.kind if verdict else "fit",
+        reasons=verdict.reasons if verdict else (grant.reason,) if grant else (),
+        position=Position(len(ahead), sum(_compete(snapshot, each, job) for each in ahead)),
+        start=start_of(whole, decisions, job),
+        options=(*options, *_later(snapshot, job, options)),
+        refusals=tuple(_refusals(rounds, job, options)),
+        changes=() if grant else tuple(changes(rounds, job, decisions, others)),
+        limited=rounds.limited,
+    )
+
+
+def served_before(snapshot: Snapshot, decisions: Decisions, job: QueuedJob) -> list[QueuedJob]:
+    """The jobs whose turn came before, in the order of their turns. The round's grants are counted again as it went along: they
+    decide whose turn is next."""
+    places = {grant.job: grant.place for grant in decisions.grants}
+    usage = snapshot.usage.copy()
+    ahead = []
+    for each in in_order(snapshot.queue, usage, snapshot.weights):
+        if each.id == job.id:
+            break
+        ahead.append(each)
+        if each.id in places:
+            usage.add(each.tenant, places[each.id])
+    return ahead
+
+
+def _behind(snapshot: Snapshot, ahead: Sequence[QueuedJob], decisions: Decisions) -> Rounds:
+    names = {each.id for each in ahead}
+    free = snapshot.free.copy()
+    for grant in decisions.grants:
+        if grant.job in names:
+            free.take(grant.place.allocations)
+    return Rounds(replace(snapshot, queue=tuple(ahead)), free)
+
+
+def _compete(snapshot: Snapshot, one: QueuedJob, other: QueuedJob) -> bool:
+    """Whether a job that may start wants cards (or, without cards, cores) the other could take."""
+    pools = [{kind for shape in job.shapes for kind in snapshot.fleet.kinds_for(shape)} for job in (one, other)]
+    apart = one.clusters is not None and other.clusters is not None and not one.clusters & other.clusters
+    return one.hold is None and not apart and bool(pools[0] & pools[1])
+
+
+def _options(rounds: Rounds, job: QueuedJob, decisions: Decisions) -> list[Option]:
+    """Every place the round would have granted, had it been the only one: each is asked of the engine. None if it granted none."""
+    snapshot = rounds.ahead
+    grant = granted(decisions, job)
+    if grant is None:
+        return []
+    found = [Option(grant.alternative, offer_of(snapshot, job, grant), now=True)]
+    candidates = [
+        (alternative, offer)
+        for alternative, shape in enumerate(job.shapes)
+        for offer in offers(snapshot, rounds.free, job, shape)
+        if (alternative, offer.place.cluster, offer.place.kind) != (grant.alternative, grant.place.cluster, grant.place.kind)
+    ]
+    for alternative, offer in candidates[: MAX_OPTIONS - 1]:
+        only = _only(snapshot, job, alternative, offer)
+        instead = granted(rounds.decide(only), only)
+        if instead is not None:
+            found.append(Option(alternative, offer_of(snapshot, only, instead), now=True))
+    rounds.limited |= len(candidates) > MAX_OPTIONS - 1
+    return found
+
+
+def _only(snapshot: Snapshot, job: QueuedJob, alternative: int, offer: Offer) -> QueuedJob:
+    """The job with no choice but one alternative in one cluster on one kind of card."""
+    shape = job.shapes[alternative]
+    if offer.place.kind != NO_KIND:
+        kind = snapshot.fleet.kinds[offer.place.kind]
+        shape = replace(shape, vendors=frozenset({kind.vendor}), models=frozenset({kind.model}))
+    return replace(job, shapes=(shape,), clusters=frozenset({snapshot.fleet.clusters[offer.place.cluster]}))
+
+
+def _later(snapshot: Snapshot, job: QueuedJob, options: Sequence[Option]) -> list[Option]:
+    """Where it would fit if nothing ran there, beside where it can start now: what waiting for a place would cost."""
+    known = {(option.alternative, option.offer.place.cluster, option.offer.place.kind) for option in options}
+    found = [
+        Option(alternative, offer, now=False)
+        for alternative, shape in enumerate(job.shapes)
+        for offer in offers(snapshot, snapshot.fleet.empty, job, shape)
+        if (alternative, offer.place.cluster, offer.place.kind) not in known
+    ]
+    return found[: max(0, MAX_OPTIONS - len(options))]
+
+
+def _refusals(rounds: Rounds, job: QueuedJob, options: Sequence[Option]) -> list[Refusal]:
+    """Why not there: for each cluster without a place now, with the numbers of that cluster."""
+    if job.hold is not None:
+        return []
+    clusters = rounds.ahead.fleet.clusters
+    possible = {option.offer.place.cluster for option in options}
+    fitting = {offer.place.cluster for offer in rounds.offers(job)}
+    refused = [number for number in range(len(clusters)) if number not in possible]
+    rounds.limited |= len(refused) > MAX_CLUSTERS
+    return [Refusal(clusters[number], _why_not(rounds, job, number, number in fitting)) for number in refused[:MAX_CLUSTERS]]
+
+
+def _why_not(rounds: Rounds, job: QueuedJob, number: int, fits: bool) -> tuple[Reason, ...]:
+    cluster = rounds.ahead.fleet.clusters[number]
+    if job.clusters is not None and cluster not in job.clusters:
+        return (Reason("place_other_provider"),)
+    there = replace(job, clusters=frozenset({cluster}))
+    if fits:  # only a promise, or a place kept for somebody ahead, can be in the way
+        decisions = rounds.decide(there)
+        verdict = decisions.verdicts.get(job.id) if decisions else None
+        return verdict.reasons if verdict else ()
+    return tuple(map(_said_of_one, explain(rounds.ahead, Room(rounds.ahead.fleet, rounds.free), there).reasons))
+
+
+def _said_of_one(reason: Reason) -> Reason:
+    """The engine's reasons name the best of all clusters; of one cluster the same numbers are said plainly."""
+    match reason.code:
+        case "waiting_for_cards":
+            return Reason("place_busy", reason.numbers)
+        case "waiting_for_rack":
+            return Reason("place_rack_busy", reason.numbers)
+        case "never_larger_than_cluster":
+            return Reason("place_too_small", reason.numbers)
+        case "never_larger_than_rack":
+            return Reason("place_rack_too_small", reason.numbers)
+        case "never_no_such_hardware":
+            return Reason("place_no_such_hardware", reason.numbers)
+        case "waiting_for_cluster":
+            return Reason("place_silent")
+        case "waiting_for_price":
+            return Reason("place_unpriced", reason.numbers)
+        case _:
+            return reason

@@ -1,0 +1,103 @@
+"""An answer as people read it, in both languages."""
+
+from typing import Any
+
+from rich.console import Console
+
+from api.cli.answers import cny, lines, print_situation
+from scheduler.contract.answers import Explanation, Quote
+
+HOUR = {"list_amount": "96.000000", "contracted_amount": "86.409999", "net_amount": "43.209999"}
+OPTION = {
+    "cluster": "sz",
+    "recorded": True,
+    "hardware_class": "domestic",
+    "model": "910B3",
+    "alternative": 0,
+    "nodes": 1,
+    "cards": 8,
+    "cores": 0,
+    "now": False,
+    "per_hour": HOUR,
+    "whole_run": HOUR,
+    "voucher": {
+        "programme": "shenzhen-training",
+        "version": "2024",
+        "status": "eligible",
+        "estimate": "43.200000",
+        "counted": True,
+        "reasons": [],
+    },
+}
+
+
+def waiting(**changes: Any) -> Quote:
+    return Quote.model_validate(
+        {
+            "as_of": "2026-03-02T04:00:00Z",
+            "verdict": "wait",
+            "reasons": [{"code": "waiting_for_cards", "text": "full"}],
+            "position": {"ahead": 2, "competing": 1, "text": "2 ahead"},
+            "start": {
+                "earliest": "2026-03-02T04:00:00Z",
+                "latest": "2026-03-02T05:00:00Z",
+                "method": "promised",
+                "text": "reserved",
+            },
+            "options": [OPTION],
+            "elsewhere": [{"cluster": "hz", "reasons": [{"code": "place_silent", "text": "silent"}]}],
+            "changes": [
+                {"reason": {"code": "change_fewer_nodes", "text": "fewer"}, "cluster": "sz", "stops": 0, "per_hour": HOUR},
+                {"reason": {"code": "change_preempts", "text": "louder"}, "cluster": "sz", "stops": 2, "per_hour": None},
+            ],
+            "limited": True,
+            **changes,
+        }
+    )
+
+
+def test_a_waiting_job_in_english() -> None:
+    assert list(lines(waiting(), "en")) == [
+        "why: full",
+        "position: 2 ahead",
+        "start: between now and 2026-03-02 05:00:00 UTC (reserved)",
+        "would help: fewer → sz, 43.20 CNY/h net",
+        "would help: louder → makes room in sz",
+        "why not hz: silent",
+        "the queue is long: not everything was tried",
+    ]
+
+
+def test_and_in_chinese() -> None:
+    told = list(lines(waiting(), "zh"))
+    assert told[2] == "启动:介于 现在 与 2026-03-02 05:00:00 UTC 之间 (reserved)"
+    assert told[3:5] == ["可行调整:fewer → sz, 43.20 元/时(净价)", "可行调整:louder → 腾出位置于 sz"]
+    assert told[5] == "为何不去 hz:silent"
+
+
+def test_what_is_not_known_is_not_said() -> None:
+    nothing = {"earliest": None, "latest": None, "method": "unknown", "text": "nobody knows"}
+    told = list(lines(waiting(start=nothing, changes=[], elsewhere=[], position=None, limited=False), "en"))
+    assert told == ["why: full", "start: nobody knows"]
+    half = {"earliest": "2026-03-02T04:00:00Z", "latest": None, "method": "unknown", "text": "?"}
+    assert "start: between now and unknown (?)" in list(lines(waiting(start=half), "en"))
+
+
+def test_a_job_with_a_place_says_where() -> None:
+    where = {"cluster": "sz", "recorded": False, "hardware_class": None, "model": None, "nodes": ["n1", "n2"], "cards": 0}
+    document = {"as_of": "2026-03-02T04:00:00Z", "job": "job-1", "state": "running", "verdict": "fit", "reasons": []}
+    found = Explanation.model_validate({**document, "placed": {**where, "since": "2026-03-02T04:00:00Z"}})
+    assert list(lines(found, "en")) == ["is in: sz (n1, n2)"]
+
+
+def test_the_table_has_every_price() -> None:
+    to = Console(width=190, record=True, quiet=False, file=None, force_terminal=False)
+    with to.capture() as printed:
+        print_situation(to, waiting(), "en")
+    assert "sz (recorded)" in printed.get()
+    for part in ("domestic", "910B3", "96.00", "86.40", "43.20", "shenzhen-training eligible 43.20"):
+        assert part in printed.get()
+
+
+def test_amounts_are_rounded_down_to_the_fen() -> None:
+    assert (cny("43.209999"), cny("0.000001"), cny("12.500000")) == ("43.20", "0.00", "12.50")
