@@ -4,6 +4,7 @@ A million jobs of a hundred shapes are a hundred lines. What orders the lines is
 without looking at the others one by one: priority, then weighted dominant share, then age, as in `order`.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -73,6 +74,15 @@ class Backlog:
     def rest(self, number: int) -> list[str]:
         """The jobs of a line that have not been taken."""
         return [id_ for _, id_ in self.lines[number].jobs[self._next[number] :]]
+
+    def remove(self, job: QueuedJob) -> int:
+        """Take a waiting job out wherever it stands. Returns the number of its line."""
+        number = self._line_of(job)
+        line, position = self.lines[number], int(self._next[number])
+        line.jobs.pop(bisect_left(line.jobs, (job.submitted_at, job.id), position))
+        head = self.head(number)
+        self.head_at[number] = NOBODY if head is None else head[0]
+        return number
 
     def shares(self, usage: Usage, weights: Mapping[str, int]) -> "Shares":
         return Shares(list(self._tenants), usage, weights)

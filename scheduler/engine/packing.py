@@ -103,8 +103,10 @@ class Packing:
         if shape.per_node:
             usable = (self.fleet.card_kind[nodes] == kinds[:, None]) & (cards >= shape.card_milli)
             fits &= usable.sum(axis=1) >= shape.per_node
-            each = np.where(usable, self.cut_costs(cards, shape.card_milli), np.inf)
-            cost += np.sort(each, axis=1)[:, : shape.per_node].sum(axis=1) + self.contention[kinds] * taken / WHOLE_CARD_MILLI
+            cost += self.contention[kinds] * taken / WHOLE_CARD_MILLI
+            if shape.card_milli < WHOLE_CARD_MILLI:  # a whole card leaves nothing that could be wasted
+                each = np.where(usable, self.cut_costs(cards, shape.card_milli), np.inf)
+                cost += np.sort(each, axis=1)[:, : shape.per_node].sum(axis=1)
         cost += _short(before, taken, cpu, shape.cpu_milli, self.cores_per_card[nodes])
         cost += _short(before, taken, memory, shape.memory_bytes, self.memory_per_card[nodes])
         cost += UNTOUCHED * ((before > 0) & (before == self._all_milli[nodes]))

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scheduler.engine.backlog import Backlog
+from scheduler.engine.backlog import NOBODY, Backlog
 from scheduler.engine.cycle import OVER_QUOTA, Served, serve
 from scheduler.engine.fleet import NO_KIND, Bools, Fleet, Free, Ints
 from scheduler.engine.order import QueuedJob, Usage, held
+from scheduler.engine.packing import Packing
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import WHOLE_CARD_MILLI
@@ -46,6 +47,8 @@ class State:
         self.backlog = Backlog()
         self.prices = prices
         self.quotas = quotas or Quotas.of(())
+        self.packing: Packing | None = None
+        """The demand that nodes are chosen by; may be set anew at any time."""
         self.verdicts: dict[int, Verdict] = {}
         self._awake: set[int] = set()
         self._touched: set[int] = set()
@@ -60,6 +63,10 @@ class State:
             self.verdicts.pop(number, None)
         self._learn_needs()
 
+    def withdraw(self, job: QueuedJob) -> Verdict:
+        """A job leaves the queue, after a round and without a place. Returns why it had none."""
+        return self.verdicts[self.backlog.remove(job)]
+
     def release(self, job: QueuedJob, place: Place) -> None:
         """A run of a job has ended: what it held is free, and its queue may use it again."""
         self.free.give(place.allocations)
@@ -71,14 +78,18 @@ class State:
 
     def round(self, now: int) -> Served:
         """Serve whoever could be helped by what has changed since the last round."""
-        snapshot = Snapshot(now, self.fleet, self.free, self.usage, (), (), self.prices, quotas=self.quotas)
-        touched = sorted(self._touched)
+        snapshot = Snapshot(now, self.fleet, self.free, self.usage, (), (), self.prices, quotas=self.quotas, packing=self.packing)
+        touched = sorted(self._touched) if self._somebody_sleeps() else []
         candidates = self._possible(self.free, touched)
         awake = np.zeros_like(candidates)
         awake[list(self._awake)] = True
         served = serve(snapshot, self.backlog, candidates | awake, lambda room: awake | self._possible(room.free, touched))
         self._settle(served)
         return served
+
+    def _somebody_sleeps(self) -> bool:
+        sleeping = list(self.verdicts)
+        return bool((self.backlog.head_at[sleeping] != NOBODY).any())
 
     def _settle(self, served: Served) -> None:
         """Take what was granted, remember why the rest sleeps, and let nobody be awake."""
@@ -102,6 +113,7 @@ class State:
             )
             for number in range(self._known_lines, len(self.backlog.lines))
             for shape in self.backlog.lines[number].example.shapes
+            if shape.per_node <= self.fleet.card_kind.shape[1]  # else no node could ever hold a member
             for kind in self.fleet.kinds_for(shape)
         ]
         self._known_lines = len(self.backlog.lines)

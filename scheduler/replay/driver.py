@@ -3,9 +3,7 @@
 At one moment the jobs that end leave first, then the new ones arrive, then one round decides; a job that stays for no time
 leaves after that round. What is free and who holds what is kept as it changes, never rebuilt.
 
-Only jobs that a round could help are shown to it: a job that got nothing sleeps until cards, cores or memory are given back on
-a node that could hold a member of its gang. In between, room has only shrunk, so the answer would be the same. (Jobs of a
-trace are not preempted and release at once, so a sleeper keeps no place for itself that others would have to respect.)
+The network is an `engine.state.State`: jobs that got nothing sleep in it until something is given back that could help them.
 """
 
 from collections import Counter
@@ -15,13 +13,12 @@ from itertools import groupby
 
 import numpy as np
 
-from scheduler.engine.cycle import cycle
-from scheduler.engine.fleet import NO_KIND, Fleet, Free, Ints
-from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.fleet import Fleet, Free
+from scheduler.engine.order import QueuedJob
 from scheduler.engine.packing import Packing
-from scheduler.engine.place import Place, node_fits
+from scheduler.engine.place import Place
 from scheduler.engine.shape import Shape
-from scheduler.engine.snapshot import Snapshot, Verdict
+from scheduler.engine.state import State
 from scheduler.replay.trace import Trace, TraceJob
 
 Progress = Callable[[int], None]
@@ -109,16 +106,13 @@ class _Demand:
 class _Replay:
     """The network and the queue at one moment of virtual time, and what has been counted up to it."""
 
-    fleet: Fleet
-    free: Free
-    usage: Usage
+    state: State
     demand: "_Demand | None"
     start: int
     now: int
     last_placed_departure: int
+    jobs: dict[str, QueuedJob] = field(default_factory=dict)
     placed: dict[str, Place] = field(default_factory=dict)
-    asleep: dict[tuple[Shape, ...], dict[str, QueuedJob]] = field(default_factory=dict)
-    verdicts: dict[str, Verdict] = field(default_factory=dict)
     reasons: Counter[str] = field(default_factory=Counter)
     waits: list[int] = field(default_factory=list)
     completions: list[int] = field(default_factory=list)
@@ -133,95 +127,60 @@ class _Replay:
 
     @classmethod
     def begin(cls, trace: Trace, by_demand: bool) -> "_Replay":
-        fleet = Fleet.of(trace.nodes)
+        state = State(Fleet.of(trace.nodes))
         start = min(entry.job.submitted_at for entry in trace.jobs)
-        demand = _Demand(fleet) if by_demand else None
-        return cls(fleet, fleet.all_free(), Usage.none(fleet), demand, start, now=start, last_placed_departure=start)
+        demand = _Demand(state.fleet) if by_demand else None
+        return cls(state, demand, start, now=start, last_placed_departure=start)
 
     def at(self, now: int, changes: Sequence[_Change]) -> None:
         """Everything that happens at one moment: departures, arrivals, and the round they call for."""
         self.card_milli_micros += self.card_milli * (now - self.now)
         self.now = now
-        freed = [place for change in changes if not change.arrives and (place := self._leave(change.job)) is not None]
-        queue = self._awakened(freed) if freed else []
+        for change in changes:
+            if not change.arrives:
+                self._leave(change.job.job)
         new = [change.job.job for change in changes if change.arrives]
         if self.demand is not None:
             self.demand.ask(new)
-        queue += new
-        if queue:
-            self._round(queue)
+            self.state.packing = self.demand.packing
+        self.jobs.update((job.id, job) for job in new)
+        self.state.submit(new)
+        self._round()
         self.levels.append(self.card_milli)
         self.most_card_milli = max(self.most_card_milli, self.card_milli)
 
-    def _leave(self, entry: TraceJob) -> Place | None:
-        """The place a job gives back, if it had one."""
-        job = entry.job
+    def _leave(self, job: QueuedJob) -> None:
+        """A job gives back its place; one that never had any leaves the queue with the last reason."""
         self.left += 1
+        del self.jobs[job.id]
         place = self.placed.pop(job.id, None)
         if place is not None:
-            self.free.give(place.allocations)
-            self.usage.add(job.tenant, place, sign=-1)
+            self.state.release(job, place)
             self.card_milli -= place.card_milli()
             self.completions.append(self.now - job.submitted_at)
             self.last_placed_departure = self.now
-            return place
-        verdict = self.verdicts[job.id]
-        self._wake(job)
+            return
+        verdict = self.state.withdraw(job)
         self.reasons[verdict.reasons[0].code] += 1
         self.never += verdict.kind == "never"
         self.waiting += verdict.kind == "wait"
-        return None
 
-    def _awakened(self, freed: Sequence[Place]) -> list[QueuedJob]:
-        """The sleepers for which the nodes just given back could make a difference."""
-        nodes = np.unique([part.node for place in freed for part in place.allocations])
-        kinds = {NO_KIND, *self.fleet.card_kind[nodes].flat}
-        return [
-            job
-            for shapes, sleepers in self.asleep.items()
-            if any(self._holds_member(shape, nodes, kinds) for shape in shapes)
-            for job in sleepers.values()
-        ]
-
-    def _holds_member(self, shape: Shape, nodes: Ints, kinds: set[int]) -> bool:
-        """Whether one of `nodes`, which have cards of `kinds`, has room for a member of the gang."""
-        return any(
-            node_fits(self.fleet, self.free, shape, kind, nodes).any() for kind in self.fleet.kinds_for(shape) if kind in kinds
-        )
-
-    def _round(self, queue: Sequence[QueuedJob]) -> None:
-        packing = None if self.demand is None else self.demand.packing
-        decisions = cycle(Snapshot(self.now, self.fleet, self.free, self.usage, queue, packing=packing))
-        self.decisions += len(decisions.grants) + len(decisions.verdicts)
-        jobs = {job.id: job for job in queue}
-        for grant in decisions.grants:
-            job = jobs[grant.job]
-            self._wake(job)
-            self.placed[job.id] = grant.place
-            self.free.take(grant.place.allocations)
-            self.usage.add(job.tenant, grant.place)
+    def _round(self) -> None:
+        served = self.state.round(self.now)
+        self.decisions += len(served.grants) + len(served.of_line)
+        for grant in served.grants:
+            self.placed[grant.job] = grant.place
             self.card_milli += grant.place.card_milli()
             self.reasons[grant.reason.code] += 1
-            self.waits.append(self.now - job.submitted_at)
-        for id_, verdict in decisions.verdicts.items():
-            self.verdicts[id_] = verdict
-            if verdict.kind == "wait":
-                self.asleep.setdefault(jobs[id_].shapes, {})[id_] = jobs[id_]
-
-    def _wake(self, job: QueuedJob) -> None:
-        """Take a job off the sleepers, if it is one of them."""
-        self.verdicts.pop(job.id, None)
-        sleepers = self.asleep.get(job.shapes, {})
-        sleepers.pop(job.id, None)
-        if not sleepers:
-            self.asleep.pop(job.shapes, None)
+            self.waits.append(self.now - self.jobs[grant.job].submitted_at)
 
     def outcome(self, trace: Trace) -> Outcome:
         """The counts, once every job has left. Raises RuntimeError where they do not add up: that is a bug of ours."""
         placed = len(self.waits)
         if not placed + self.waiting + self.never == self.reasons.total() == self.left == len(trace.jobs):
             raise RuntimeError(f"replay lost a job: {placed} + {self.waiting} + {self.never} of {len(trace.jobs)}")
-        if not all(np.array_equal(getattr(self.free, name), getattr(self.fleet.empty, name)) for name in Free.__slots__):
+        free, empty = self.state.free, self.state.fleet.empty
+        if not all(np.array_equal(getattr(free, name), getattr(empty, name)) for name in Free.__slots__):
             raise RuntimeError("replay lost cards: all jobs have left and the network is not empty")
         return Outcome(
             jobs=len(trace.jobs),

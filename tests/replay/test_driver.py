@@ -2,18 +2,19 @@
 
 import random
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler.engine.cycle import cycle
+from scheduler.engine import state
+from scheduler.engine.cycle import Served, cycle, serve
 from scheduler.engine.fleet import Fleet
 from scheduler.engine.order import QueuedJob, Usage
 from scheduler.engine.place import Place
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Snapshot, Verdict
-from scheduler.replay import driver
 from scheduler.replay.driver import Outcome, replay
 from scheduler.replay.trace import SECOND, Trace, TraceJob
 from tests.engine.builders import gang, job, node
@@ -87,7 +88,7 @@ def test_progress_is_told_up_to_the_end() -> None:
 @given(traces())
 def test_every_job_is_accounted_for_and_nothing_is_given_twice(trace: Trace) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(driver, "cycle", _checked_cycle)
+        patch.setattr(state, "serve", _checked_serve)
         found = replay(trace)
     assert found.placed + found.waiting + found.never == found.jobs == len(trace.jobs)
     assert found.reasons.total() == found.jobs
@@ -96,13 +97,13 @@ def test_every_job_is_accounted_for_and_nothing_is_given_twice(trace: Trace) -> 
     assert len(found.waits) == len(found.completions) == found.placed
 
 
-def _checked_cycle(moment: Snapshot) -> object:
-    decisions = cycle(moment)
+def _checked_serve(moment: Snapshot, *rest: Any) -> Served:
+    served = serve(moment, *rest)
     left = moment.free.copy()
-    for grant in decisions.grants:
+    for grant in served.grants:
         left.take(grant.place.allocations)
     assert min(left.card_milli.min(initial=0), left.cpu_milli.min(), left.memory_bytes.min()) >= 0
-    return decisions
+    return served
 
 
 @settings(max_examples=80, deadline=None)
