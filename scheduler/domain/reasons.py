@@ -185,10 +185,13 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "zh": "{cause} 之后已无重试次数(允许 {allowed} 次)",
     },
     "preempted": {
-        "en": "stopped for {by}, a job of priority {priority}; queued again",
-        "zh": "为优先级 {priority} 的作业 {by} 让出,重新排队",
+        "en": "stopped to make room for a job of priority {priority}; queued again",
+        "zh": "为优先级 {priority} 的作业让出,重新排队",
     },
-    "stop_requested": {"en": "asked to stop, to make room for {by}", "zh": "已要求停止,为 {by} 让出资源"},
+    "stop_requested": {
+        "en": "asked to stop, to make room for a job of priority {priority}",
+        "zh": "已要求停止,为优先级 {priority} 的作业让出资源",
+    },
     "cancel_requested": {"en": "cancellation requested", "zh": "已请求取消"},
     "cancelled": {"en": "cancelled by its owner", "zh": "已由提交者取消"},
     "max_runtime_exceeded": {

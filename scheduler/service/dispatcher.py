@@ -128,9 +128,11 @@ def _preempt(session: Session, preemption: Preemption, now: datetime) -> None:
     job = lock_job(session, attempt.job_id)
     session.refresh(attempt)
     if attempt.stop_as is None and attempt.state in ATTEMPT_ACTIVE:
-        reason = Reason("preempted", {"by": preemption.by, "priority": preemption.priority})
+        # whose job it was is nobody else's business: only its standing is told
+        standing: dict[str, str | int] = {"priority": preemption.priority}
+        reason = Reason("preempted", standing)
         ask_to_stop(attempt, AttemptState.PREEMPTED, reason)
-        record(session, job, Reason("stop_requested", {"by": preemption.by}), now, attempt.number)
+        record(session, job, Reason("stop_requested", standing), now, attempt.number)
 
 
 def _grant(session: Session, round_: Round, grant: Grant, now: datetime) -> None:

@@ -160,6 +160,7 @@ def test_a_high_priority_job_preempts_and_the_other_comes_back(town: Town) -> No
     town.turn()
     assert [attempt.state for attempt in town.attempts(low)] == [A.PREEMPTED, A.SUCCEEDED]
     assert {"stop_requested", "preempted"} <= set(town.events(low))
+    assert town.attempts(low)[0].reason == {"code": "preempted", "numbers": {"priority": 75}}, "nobody learns whose job it was"
     assert all(books(town.database).identities().values())
 
 

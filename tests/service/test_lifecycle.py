@@ -16,7 +16,7 @@ A, J = AttemptState, JobState
 FAILED = Reason("exit_code", {"exit_code": 1})
 VANISHED = Reason("run_vanished", {"cluster": "sz"})
 EXPIRED = Reason("grant_expired", {"cluster": "sz", "seconds": 120})
-PREEMPTED = Reason("preempted", {"by": "job-2", "priority": 75})
+PREEMPTED = Reason("preempted", {"priority": 75})
 TOO_LONG = Reason("max_runtime_exceeded", {"max_runtime": "1h"})
 DONE, CANCELLED = Reason("succeeded"), Reason("cancelled")
 
