@@ -1,18 +1,18 @@
 """`suanwang replay`: a recorded or generated trace through the real engine, as a table or as one JSON object."""
 
 import json
-import resource
-import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
+from api.cli.workload import measure_workload, peak_rss_bytes, progress_of
 from scheduler.replay import driver, openb
+from scheduler.replay.formats import read_workload
 from scheduler.replay.generate import generate as generate_trace
 from scheduler.replay.generate import parse_recipe
 from scheduler.replay.report import Report, report
@@ -20,20 +20,35 @@ from scheduler.replay.trace import Trace, TraceError
 
 BAD_INPUT = 2
 
+_CHOICE = "give either --nodes FILE and --pods FILE, or --generate nodes=N,jobs=N,seed=N, or --workload FILE"
+
 
 def replay(
     nodes: Annotated[Path | None, typer.Option(help="Node list of an openb trace (CSV).")] = None,
     pods: Annotated[Path | None, typer.Option(help="Pod list of an openb trace (CSV), with creation and deletion times.")] = None,
     generate: Annotated[str | None, typer.Option(help="A trace of our own instead: nodes=1500,jobs=8000,seed=1")] = None,
+    workload: Annotated[Path | None, typer.Option(help="A workload in Kueue's generator format or ours (YAML).")] = None,
+    clock: Annotated[
+        str, typer.Option(help="For a workload: virtual, or real (arrivals and runtimes pass as they are).")
+    ] = "virtual",
+    store: Annotated[
+        str,
+        typer.Option(help="For a workload: where admissions are committed; memory (nowhere), sqlite, or the URL of a database."),
+    ] = "memory",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Run a trace through the real scheduler on virtual time, and say how it went."""
+    """Run a trace or a workload through the real scheduler, and say how it went."""
     try:
-        trace = _trace(nodes, pods, generate)
+        if workload is None:
+            _check_for_workload_only(clock, store)
+            found = measure(_trace(nodes, pods, generate))
+        elif nodes or pods or generate:
+            raise TraceError(_CHOICE)
+        else:
+            found = measure_workload(read_workload(workload), clock, store)
     except TraceError as error:
         typer.echo(f"replay: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from error
-    found = measure(trace)
     if as_json:
         typer.echo(json.dumps(found.as_json()))
     else:
@@ -42,14 +57,11 @@ def replay(
 
 def measure(trace: Trace) -> Report:
     """The report of a trace, timed on this machine; progress is shown on stderr where that is a terminal."""
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("replay", total=len(trace.jobs))
+    with progress_of("replay", len(trace.jobs)) as progress:
         start = time.perf_counter()
-        outcome = driver.replay(trace, None if progress.disable else lambda left: progress.update(task, completed=left))
+        outcome = driver.replay(trace, progress)
         wall_seconds = time.perf_counter() - start
-    return report(outcome, wall_seconds, _peak_rss_bytes())
+    return report(outcome, wall_seconds, peak_rss_bytes())
 
 
 def _trace(nodes: Path | None, pods: Path | None, recipe: str | None) -> Trace:
@@ -57,13 +69,12 @@ def _trace(nodes: Path | None, pods: Path | None, recipe: str | None) -> Trace:
         return generate_trace(parse_recipe(recipe))
     if recipe is None and nodes is not None and pods is not None:
         return openb.read_trace(nodes, pods)
-    raise TraceError("give either --nodes FILE and --pods FILE, or --generate nodes=N,jobs=N,seed=N")
+    raise TraceError(_CHOICE)
 
 
-def _peak_rss_bytes() -> int:
-    """The most memory this process has had resident. Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def _check_for_workload_only(clock: str, store: str) -> None:
+    if (clock, store) != ("virtual", "memory"):
+        raise TraceError("--clock and --store are for a --workload: a trace runs on virtual time and keeps nothing")
 
 
 def _table(found: Report) -> Table:
@@ -71,14 +82,19 @@ def _table(found: Report) -> Table:
     table = Table(title="replay", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
-    for key, value in found.as_json().items():
-        label = key.replace("_", " ")
-        if isinstance(value, dict):
-            for part, figure in value.items():
-                table.add_row(f"{label}: {part}", _figure(figure))
-        else:
-            table.add_row(label, _figure(value))
+    for label, value in _lines(found.as_json()):
+        table.add_row(label, value if isinstance(value, str) else _figure(value))
     return table
+
+
+def _lines(found: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every figure with its label; those of a group are named after it."""
+    for key, value in found.items():
+        label = f"{above}{key.replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            yield from _lines(value, f"{label}: ")
+        else:
+            yield label, value
 
 
 def _figure(value: float | None) -> str:
