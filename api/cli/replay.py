@@ -90,9 +90,10 @@ def _table(found: Report) -> Table:
 def _lines(found: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     """Every figure with its label; those of a group are named after it."""
     for key, value in found.items():
-        label = f"{above}{key.replace('_', ' ')}"
+        # words at the top; below it are codes and names of other people's, which stay as they are
+        label = f"{above}: {key}" if above else key.replace("_", " ")
         if isinstance(value, Mapping):
-            yield from _lines(value, f"{label}: ")
+            yield from _lines(value, label)
         else:
             yield label, value
 
