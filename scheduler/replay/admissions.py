@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
-from sqlalchemy import BigInteger, Column, Integer, MetaData, String, Table, func, insert, select
+from sqlalchemy import BigInteger, Column, ForeignKey, Integer, MetaData, String, Table, func, insert, select
 
 from scheduler.store.database import Database
 
@@ -38,10 +38,12 @@ class Forgotten:
 
 _METADATA = MetaData()
 
+_RUNS = Table("replay_runs", _METADATA, Column("run", Integer, primary_key=True))
+
 _TABLE = Table(
     "replay_admissions",
     _METADATA,
-    Column("run", Integer, primary_key=True, autoincrement=False),
+    Column("run", ForeignKey(_RUNS.c.run), primary_key=True),
     Column("job", String(300), primary_key=True),
     Column("attempt", Integer, primary_key=True),
     Column("queue", String(300), nullable=False),
@@ -52,14 +54,14 @@ _TABLE = Table(
 
 
 class Recorded:
-    """A table of the run's own in a database, one transaction a round. SQLite: WAL with synchronous=FULL, one fsync each."""
+    """Tables of replays only, made where they are missing; one transaction a round. SQLite: synchronous=FULL, one fsync each."""
 
     def __init__(self, database: Database) -> None:
-        """Takes the next number of a run. Raises sqlalchemy's errors where the database is not to be had."""
+        """Starts a run with a number of its own. Raises sqlalchemy's errors where the database is not to be had."""
         self._database = database
         with database.writer.begin() as connection:
             _METADATA.create_all(connection)
-            self._run: int = connection.execute(select(func.coalesce(func.max(_TABLE.c.run), 0))).scalar_one() + 1
+            self._run: int = connection.execute(insert(_RUNS).returning(_RUNS.c.run)).scalar_one()
 
     def commit(self, admissions: Sequence[Admission]) -> None:
         rows = [{"run": self._run, **asdict(admission)} for admission in admissions]

@@ -19,8 +19,8 @@ from scheduler.replay.trace import SECOND
 from scheduler.replay.workload import CPU, Stream, Work, Workload
 from scheduler.replay.workload_driver import WorkloadOutcome, run
 from scheduler.replay.workload_report import Circumstances, workload_report
-from scheduler.store.database import Database
 from tests.replay.workloads import CITY, KUEUE, TAS, workload
+from tests.store.databases import BOTH, fresh_database
 
 ASCEND = Kind("huawei", "910B3", HardwareClass.DOMESTIC, 64 * GIB)
 MACHINE = Node("c", "n", cpu_milli=1_000_000, memory_bytes=0)
@@ -175,19 +175,22 @@ def test_the_same_file_comes_out_the_same(tmp_path: Path, text: str) -> None:
     assert virtual(found)[0].placed == found.jobs
 
 
-def test_admissions_are_in_the_database_before_they_count(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'replay.db'}")
+@pytest.mark.parametrize("kind", BOTH)
+def test_admissions_are_in_the_database_before_they_count(kind: str, tmp_path: Path) -> None:
     found = of([queue("q", 2)], (cores("w", "q", 1, 10), 5, 3))
-    recorded = Recorded(database)
-    run(found, VirtualClock, recorded)
-    assert recorded.kept() == 5
-    again = Recorded(database)
-    assert again.kept() == 0
-    run(found, VirtualClock, again)
-    assert (recorded.kept(), again.kept()) == (5, 5)
-    with database.engine.connect() as connection:
-        assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
-    database.close()
+    with fresh_database(kind, tmp_path) as database:
+        recorded, again = Recorded(database), Recorded(database)
+        run(found, VirtualClock, recorded)
+        assert (recorded.kept(), again.kept()) == (5, 0)
+        run(found, VirtualClock, again)
+        assert (recorded.kept(), again.kept()) == (5, 5)
+
+
+def test_sqlite_writes_through_to_the_disk(tmp_path: Path) -> None:
+    with fresh_database("sqlite", tmp_path) as database:
+        Recorded(database)
+        with database.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar_one() == 2
 
 
 def test_a_store_that_fails_ends_the_run() -> None:

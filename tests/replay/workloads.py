@@ -51,7 +51,7 @@ format: suanwang-workload/1
 seed: 7
 queues:
 - {name: city, nominal: {cpu: 100}}
-- {name: lab, parent: city, nominal: {"class:domestic": 16}, borrowing_limit: {cpu: "1.5"}, weight: 2, max_running: 9}
+- {name: lab, parent: city, nominal: {"class:domestic": 16}, borrowing_limit: {cpu: "8.5"}, weight: 2, max_running: 9}
 clusters:
 - name: sz
   count: 2
