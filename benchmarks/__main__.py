@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from api.cli.replay import measure
-from benchmarks.workloads import measure_row, rows
+from benchmarks.workloads import folder_of, measure_row, rows
 from scheduler.replay.generate import generate, parse_recipe
 from scheduler.replay.openb import read_trace
 from scheduler.replay.trace import Trace
@@ -63,16 +63,17 @@ def bench(name: str, command: str, runs: int, trace: Callable[[], Trace]) -> Non
     print(f"{name}: {mean:.2f} s mean of {runs}, spread {spread:.2f} s, {rate:,.0f} jobs/s\n  {command}\n  {result['machine']}")
 
 
-def bench_row(row: dict[str, Any], folder: Path | None) -> None:
-    """Run, print and keep one row of somebody else's workload; say so where its files are not there."""
-    name = row["name"]
+def bench_row(row: dict[str, Any], kueue: Path | None) -> None:
+    """Run, print and keep one row; say so where its files are not there."""
+    name, folder = row["name"], folder_of(row, kueue)
     if folder is None or not (folder / row["workload"]).is_file():
         print(f"{name}: skipped; give --kueue the folder that has {row['workload']}")
         return
     result = {**measure_row(row, folder), "measured_by": " ".join(["python -m benchmarks", *sys.argv[1:]]), "machine": machine()}
     keep(result)
     wall, peer = result["wall_seconds"], row["peer"]
-    print(f"{name}: {wall['mean']:.2f} s mean of {row['runs']}, spread {wall['spread']:.2f} s, {result['of_ideal']:.3f} of ideal")
+    of_ideal = "" if result["of_ideal"] is None else f", {result['of_ideal']:.3f} of ideal"
+    print(f"{name}: {wall['mean']:.3f} s mean of {row['runs']}, spread {wall['spread']:.3f} s{of_ideal}")
     print(f"  {peer['system']}: {peer['wall_seconds']} s ({peer['spread']}). {peer['caveat']}\n  {result['command']}")
     for check in result["checks"]:
         print(f"  {'kept' if check['kept'] else 'BROKEN'}: {check['what']}: {check['found']:.3f}, bound {check['bound']}")

@@ -97,7 +97,6 @@ class _Line:
     least_card_milli: int
     least_cpu_milli: int
     waiting: deque[tuple[int, int]] = field(default_factory=deque)
-    asleep: bool = False
     verdict: Verdict | None = None
     waits: list[int] = field(default_factory=list)
 
@@ -152,6 +151,7 @@ class _Run:
     free_card_milli: int
     free_cpu_milli: int
     touched: set[str] = field(default_factory=set)
+    asleep: dict[_Line, None] = field(default_factory=dict)
     ends: list[tuple[int, str, int]] = field(default_factory=list)
     active: dict[str, _Active] = field(default_factory=dict)
     stopped: Counter[str] = field(default_factory=Counter)
@@ -255,7 +255,7 @@ class _Run:
             (*line.standing(), line)
             for root in self.touched
             for line in self.by_root[root]
-            if line.waiting and not line.asleep and not line.hopeless
+            if line.waiting and line not in self.asleep and not line.hopeless
         ]
         heapify(lines)
         shown: list[_Shown] = []
@@ -315,7 +315,7 @@ class _Run:
         line = each.line
         line.waiting.appendleft((each.submitted_at, each.number))
         line.verdict = verdict
-        line.asleep = True
+        self.asleep[line] = None
         self.gate.give_back(line.work)
         self.touched.add(line.root)
 
@@ -350,22 +350,19 @@ class _Run:
 
     def _wake(self, freed: Iterable[Place]) -> None:
         """Lines for which the nodes just given back could make a difference are looked at again."""
-        asleep = [line for line in self.lines if line.asleep]
-        if not asleep:
+        if not self.asleep:
             return
         nodes = np.unique([part.node for place in freed for part in place.allocations])
         kinds = {NO_KIND, *self.fleet.card_kind[nodes].flat}
-        for line in asleep:
+        for line in list(self.asleep):
             if any(self._holds_member(shape, nodes, kinds) for shape in line.work.shapes):
-                line.asleep = False
+                del self.asleep[line]
                 self.touched.add(line.root)
 
     def _wake_all(self) -> None:
         """An engine that is told what runs keeps places for those who wait in front: it must see them at every moment."""
-        for line in self.lines:
-            if line.asleep:
-                line.asleep = False
-                self.touched.add(line.root)
+        self.touched |= {line.root for line in self.asleep}
+        self.asleep.clear()
 
     def _holds_member(self, shape: Shape, nodes: Ints, kinds: set[int]) -> bool:
         """Whether one of `nodes`, which have cards of `kinds`, has room for a member of the gang."""
