@@ -258,6 +258,7 @@ class _Run:
             if line.waiting and line not in self.asleep and not line.hopeless
         ]
         heapify(lines)
+        self.gate.begin()
         shown: list[_Shown] = []
         card_milli, cpu_milli = self.free_card_milli, self.free_cpu_milli
         while lines and len(shown) < MAX_SHOWN:

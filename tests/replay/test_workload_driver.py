@@ -111,10 +111,27 @@ def test_queues_of_a_cohort_borrow_and_others_do_not() -> None:
     assert order == [("a-0", 0), ("a-1", 0), ("alone-0", 0), ("alone-1", 5)]
 
 
-def test_who_fits_behind_a_blocked_job_starts() -> None:
-    streams = [(cores("half", "q", 2, 10), 1, 0), (cores("large", "q", 4, 1, 9), 1, 1), (cores("small", "q", 1, 1), 1, 1)]
+def test_small_jobs_do_not_keep_a_large_one_waiting_for_ever() -> None:
+    streams = [(cores("half", "q", 2, 10), 1, 0), (cores("large", "q", 3, 1, 9), 1, 1), (cores("small", "q", 1, 20), 3, 1)]
     _, order = virtual(of([queue("q", 4)], *streams))
-    assert order == [("half-0", 0), ("small-0", 1), ("large-0", 10)]
+    # one of the small ones fits beside what the large one needs, once that is there
+    assert order == [("half-0", 0), ("large-0", 10), ("small-0", 10), ("small-1", 11), ("small-2", 11)]
+
+
+def test_who_stays_within_its_own_need_not_wait_for_one_that_borrows() -> None:
+    queues = [Queue("cohort"), queue("a", 2, "cohort"), queue("b", 2, "cohort")]
+    before = [(cores("own", "a", 2, 10), 1, 0), (cores("some", "b", 1, 10), 1, 0)]
+    then = [(cores("greedy", "a", 2, 1, 9), 1, 1), (cores("owner", "b", 1, 3), 1, 1), (cores("petty", "a", 1, 1), 1, 1)]
+    _, order = virtual(of(queues, *before, *then))
+    assert order == [("own-0", 0), ("some-0", 0), ("owner-0", 1), ("greedy-0", 10), ("petty-0", 10)]
+
+
+def test_what_can_never_start_keeps_nothing_from_others() -> None:
+    queues = [Queue("q", None, {CPU: 4000}), Queue("turns", "q", {CPU: 4000}, max_running=1)]
+    streams = [(cores("huge", "q", 9, 1, 9), 1, 0), (cores("turn", "turns", 1, 5, 5), 2, 0), (cores("small", "q", 1, 1), 2, 0)]
+    outcome, order = virtual(of(queues, *streams))
+    assert order == [("turn-0", 0), ("small-0", 0), ("small-1", 0), ("turn-1", 5)]
+    assert outcome.reasons["waiting_for_quota"] == outcome.waiting == 1
 
 
 def test_the_nodes_decide_where_quota_does_not() -> None:
@@ -127,7 +144,7 @@ def test_the_nodes_decide_where_quota_does_not() -> None:
 def test_quota_held_for_a_job_that_did_not_fit_helps_the_next() -> None:
     nodes = [Node("c", f"n{number}", cpu_milli=2000, memory_bytes=0) for number in range(2)]
     streams = [(cores("each", "q", 1, 9, 9), 2, 0), (cores("wide", "q", 3, 1, 5), 1, 1), (cores("one", "q", 1, 1), 2, 1)]
-    outcome, order = virtual(of([queue("q", 4)], *streams, nodes=nodes))
+    outcome, order = virtual(of([queue("q", 5)], *streams, nodes=nodes))
     assert order[2:] == [("one-0", 1), ("one-1", 1)]
     assert (outcome.never, outcome.reasons["never_larger_than_cluster"] + outcome.reasons["never_no_such_hardware"]) == (1, 1)
 
