@@ -1,7 +1,7 @@
-"""Replays of one workload, several times over: mean and spread of the wall time, and the report of the last run.
+"""Every benchmark, several times over: mean and spread of the wall time, and the report of the last run.
 
-The generated city always runs; with `--nodes FILE --pods FILE` an openb trace runs after it. Trace data is never copied here:
-only its results are.
+The generated city always runs; with `--nodes FILE --pods FILE` an openb trace runs after it, and with `--kueue DIR` the rows of
+`workloads`, on real time. `--only NAME` runs one. Data of others is never copied here: only results are.
 """
 
 import argparse
@@ -10,9 +10,11 @@ import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from api.cli.replay import measure
 from benchmarks.machine import machine
+from benchmarks.workloads import folder_of, measure_row, rows
 from scheduler.replay.generate import generate, parse_recipe
 from scheduler.replay.openb import read_trace
 from scheduler.replay.trace import Trace
@@ -26,13 +28,19 @@ def main() -> None:
     parser.add_argument("--nodes", type=Path, help="node list of an openb trace (CSV)")
     parser.add_argument("--pods", type=Path, help="pod list of an openb trace (CSV)")
     parser.add_argument("--runs", type=int, choices=range(1, 101), default=3, metavar="1..100", help="how often each runs (3)")
+    parser.add_argument("--kueue", type=Path, help="folder with baseline, large-scale and tas of Kueue's performance tests")
+    parser.add_argument("--only", metavar="NAME", help="run this one alone, such as kueue-baseline")
     asked = parser.parse_args()
     if (asked.nodes is None) != (asked.pods is None):
         parser.error("--nodes and --pods go together")
-    bench("replay-generated", f"suanwang replay --generate {RECIPE} --json", asked.runs, lambda: generate(parse_recipe(RECIPE)))
-    if asked.nodes is not None:
+    if asked.only in (None, "replay-generated"):
+        bench("replay-generated", f"suanwang replay --generate {RECIPE} --json", asked.runs, lambda: generate(parse_recipe(RECIPE)))
+    if asked.nodes is not None and asked.only in (None, f"replay-{asked.pods.stem}"):
         command = f"suanwang replay --nodes {asked.nodes} --pods {asked.pods} --json"
         bench(f"replay-{asked.pods.stem}", command, asked.runs, lambda: read_trace(asked.nodes, asked.pods))
+    for row in rows():
+        if asked.only in (None, row["name"]):
+            bench_row(row, asked.kueue)
 
 
 def bench(name: str, command: str, runs: int, trace: Callable[[], Trace]) -> None:
@@ -49,10 +57,30 @@ def bench(name: str, command: str, runs: int, trace: Callable[[], Trace]) -> Non
         "wall_seconds": {"mean": mean, "spread": spread, "each": walls},
         "report": reports[-1].as_json(),
     }
-    RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2) + "\n")
+    keep(result)
     rate = reports[-1].jobs_total / mean
     print(f"{name}: {mean:.2f} s mean of {runs}, spread {spread:.2f} s, {rate:,.0f} jobs/s\n  {command}\n  {result['machine']}")
+
+
+def bench_row(row: dict[str, Any], kueue: Path | None) -> None:
+    """Run, print and keep one row; say so where its files are not there."""
+    name, folder = row["name"], folder_of(row, kueue)
+    if folder is None or not (folder / row["workload"]).is_file():
+        print(f"{name}: skipped; give --kueue the folder that has {row['workload']}")
+        return
+    result = {**measure_row(row, folder), "measured_by": " ".join(["python -m benchmarks", *sys.argv[1:]]), "machine": machine()}
+    keep(result)
+    wall, peer = result["wall_seconds"], row["peer"]
+    of_ideal = "" if result["of_ideal"] is None else f", {result['of_ideal']:.3f} of ideal"
+    print(f"{name}: {wall['mean']:.3f} s mean of {row['runs']}, spread {wall['spread']:.3f} s{of_ideal}")
+    print(f"  {peer['system']}: {peer['wall_seconds']} s ({peer['spread']}). {peer['caveat']}\n  {result['command']}")
+    for check in result["checks"]:
+        print(f"  {'kept' if check['kept'] else 'BROKEN'}: {check['what']}: {check['found']:.3f}, bound {check['bound']}")
+
+
+def keep(result: dict[str, Any]) -> None:
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{result['name']}.json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,27 +1,29 @@
 """`suanwang replay`: a recorded or generated trace through the real engine, as a table or as one JSON object."""
 
 import json
-import resource
-import sys
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
+from api.cli.workload import measure_workload, peak_rss_bytes, progress_of
 from scheduler.replay import driver, openb
 from scheduler.replay.arrivals import allocated_percent
 from scheduler.replay.arrivals import read_trace as read_arrivals
+from scheduler.replay.formats import read_workload
 from scheduler.replay.generate import generate as generate_trace
 from scheduler.replay.generate import parse_recipe
 from scheduler.replay.report import Report, report
 from scheduler.replay.trace import Trace, TraceError
 
 BAD_INPUT = 2
+
+_CHOICE = "give either --nodes FILE and --pods FILE, or --generate nodes=N,jobs=N,seed=N, or --workload FILE"
 
 
 def replay(
@@ -32,15 +34,28 @@ def replay(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Which of the orders of arrival.")] = None,
     generate: Annotated[str | None, typer.Option(help="A trace of our own instead: nodes=1500,jobs=8000,seed=1")] = None,
+    workload: Annotated[Path | None, typer.Option(help="A workload in Kueue's generator format or ours (YAML).")] = None,
+    clock: Annotated[
+        str, typer.Option(help="For a workload: virtual, or real (arrivals and runtimes pass as they are).")
+    ] = "virtual",
+    store: Annotated[
+        str,
+        typer.Option(help="For a workload: where admissions are committed; memory (nowhere), sqlite, or the URL of a database."),
+    ] = "memory",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
-    """Run a trace through the real scheduler on virtual time, and say how it went."""
+    """Run a trace or a workload through the real scheduler, and say how it went."""
     try:
-        trace = _trace(nodes, pods, arrivals, seed, generate)
+        if workload is None:
+            _check_for_workload_only(clock, store)
+            found = measure(_trace(nodes, pods, arrivals, seed, generate), in_order=arrivals is not None)
+        elif nodes or pods or arrivals or generate:
+            raise TraceError(_CHOICE)
+        else:
+            found = measure_workload(read_workload(workload), clock, store)
     except TraceError as error:
         typer.echo(f"replay: {error}", err=True)
         raise typer.Exit(BAD_INPUT) from error
-    found = measure(trace, in_order=arrivals is not None)
     if as_json:
         typer.echo(json.dumps(found.as_json()))
     else:
@@ -52,15 +67,11 @@ def measure(trace: Trace, in_order: bool = False) -> Report:
 
     `in_order`: the trace is one of `arrivals`; nodes are chosen by the demand so far, and the report says how full it got.
     """
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("replay", total=len(trace.jobs))
+    with progress_of("replay", len(trace.jobs)) as progress:
         start = time.perf_counter()
-        shown = None if progress.disable else lambda left: progress.update(task, completed=left)
-        outcome = driver.replay(trace, shown, by_demand=in_order)
+        outcome = driver.replay(trace, progress, by_demand=in_order)
         wall_seconds = time.perf_counter() - start
-    found = report(outcome, wall_seconds, _peak_rss_bytes())
+    found = report(outcome, wall_seconds, peak_rss_bytes())
     return replace(found, allocated_percent=allocated_percent(trace, outcome)) if in_order else found
 
 
@@ -71,13 +82,12 @@ def _trace(nodes: Path | None, pods: Path | None, arrivals: Path | None, seed: i
         return generate_trace(parse_recipe(recipe))
     if recipe is None and nodes is not None and pods is not None:
         return openb.read_trace(nodes, pods) if arrivals is None else read_arrivals(nodes, pods, arrivals, seed)
-    raise TraceError("give either --nodes FILE and --pods FILE, or --generate nodes=N,jobs=N,seed=N")
+    raise TraceError(_CHOICE)
 
 
-def _peak_rss_bytes() -> int:
-    """The most memory this process has had resident. Linux counts in KiB, macOS in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+def _check_for_workload_only(clock: str, store: str) -> None:
+    if (clock, store) != ("virtual", "memory"):
+        raise TraceError("--clock and --store are for a --workload: a trace runs on virtual time and keeps nothing")
 
 
 def _table(found: Report) -> Table:
@@ -85,14 +95,20 @@ def _table(found: Report) -> Table:
     table = Table(title="replay", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
-    for key, value in found.as_json().items():
-        label = key.replace("_", " ")
-        if isinstance(value, dict):
-            for part, figure in value.items():
-                table.add_row(f"{label}: {part}", _figure(figure))
-        else:
-            table.add_row(label, _figure(value))
+    for label, value in _lines(found.as_json()):
+        table.add_row(label, value if isinstance(value, str) else _figure(value))
     return table
+
+
+def _lines(found: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Every figure with its label; those of a group are named after it."""
+    for key, value in found.items():
+        # words at the top; below it are codes and names of other people's, which stay as they are
+        label = f"{above}: {key}" if above else key.replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _lines(value, label)
+        else:
+            yield label, value
 
 
 def _figure(value: float | None) -> str:

@@ -44,10 +44,11 @@ class Shape:
 
 def shapes_of(spec: JobSpec) -> tuple[Shape, ...]:
     """The alternatives of a job, in its order of preference."""
-    return tuple(_shape(hardware) for hardware in spec.alternatives)
+    return tuple(shape_of(hardware) for hardware in spec.alternatives)
 
 
-def _shape(hardware: Hardware) -> Shape:
+def shape_of(hardware: Hardware) -> Shape:
+    """One alternative."""
     return Shape(
         nodes=hardware.nodes,
         min_nodes=hardware.min_nodes or hardware.nodes,

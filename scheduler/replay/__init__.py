@@ -1,6 +1,7 @@
-"""Recorded and generated traces through the real engine, on virtual time.
+"""Recorded and generated traces and workloads through the real engine.
 
-Enter at `driver.replay(trace) -> Outcome`. One replay, in the words of the modules it uses:
+Enter at `driver.replay(trace) -> Outcome` or `workload_driver.run(workload, ...) -> WorkloadOutcome`. One replay of
+a trace, in the words of the modules it uses:
 
 1. `trace`     what a replay needs: the nodes, and jobs that arrive and leave at known moments;
 2. `openb`     such a trace from the CSV files of Alibaba's GPU cluster trace (read whole or refused with the row that is broken);
@@ -9,5 +10,13 @@ Enter at `driver.replay(trace) -> Outcome`. One replay, in the words of the modu
 3. `driver`    one queue of events on virtual time; after each moment that changed something, `engine.cycle.cycle` decides;
 4. `report`    the outcome and what the run took, as the JSON object of `suanwang replay --json`.
 
-Nothing here reads a clock: the caller measures the wall time and hands it to `report`.
+A workload is the other kind of input: its jobs leave a while after they were started, so the scheduler decides how long it takes.
+
+1. `formats`          Kueue's generator files unchanged (`kueue`) or our own format (`city`), read strictly (`document`);
+2. `workload`         what they come to: queues with quotas, nodes, streams of jobs, and how fast it could go at best;
+3. `workload_driver`  arrivals and ends on a `clock`, virtual or real, quota in front of the engine (`gate`), the same rounds;
+4. `admissions`       each committed to a database before it counts, if asked;
+5. `workload_report`  the same JSON object, and what only a workload has.
+
+Nothing here reads a clock of its own: the caller hands one in, measures the wall time and hands it to the report.
 """

@@ -84,8 +84,8 @@ def report(outcome: Outcome, wall_seconds: float, peak_rss_bytes: int) -> Report
         decisions_per_second=outcome.decisions / wall_seconds,
         peak_rss_bytes=peak_rss_bytes,
         utilisation=outcome.card_milli_micros / most_card_micros if most_card_micros else 0.0,
-        wait_seconds=_distribution(outcome.waits),
-        completion_seconds=_distribution(outcome.completions),
+        wait_seconds=distribution(outcome.waits),
+        completion_seconds=distribution(outcome.completions),
         makespan_seconds=outcome.makespan / SECOND,
         preemptions=0,
         lost_card_seconds=0,
@@ -93,7 +93,8 @@ def report(outcome: Outcome, wall_seconds: float, peak_rss_bytes: int) -> Report
     )
 
 
-def _distribution(micros: Sequence[int]) -> Distribution:
+def distribution(micros: Sequence[int]) -> Distribution:
+    """How durations in microseconds are spread, in seconds."""
     if not micros:
         return Distribution(mean=None, p50=None, p99=None, max=None)
     ordered = sorted(micros)

@@ -49,7 +49,7 @@ def test_a_full_queue_takes_nothing_more(world: World) -> None:
 
 def test_queues_must_form_trees(world: World) -> None:
     before = world.rows()
-    body = {"name": "a-corp", "parent": "nowhere"}
+    body: dict[str, object] = {"name": "a-corp", "parent": "nowhere"}
     problem(world.call("POST", "/v1/queues", "operator", json=body), 422, "invalid_request", "parent")
     body = {"name": "a-corp", "nominal": {"gpu": 1}}
     assert (

@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from api.cli.replay import replay
+from tests.replay.workloads import CITY, KUEUE, TAS, written
 
 NODES = "sn,cpu_milli,memory_mib,gpu,model\nn0,8000,1024,2,T4\n"
 PODS = "name,cpu_milli,memory_mib,num_gpu,gpu_milli,creation_time,deletion_time\np0,1000,1,2,1000,0,10\np1,1000,1,1,500,4,30\n"
@@ -122,3 +123,59 @@ def test_an_order_of_arrival_needs_a_seed_of_the_file(files: list[str], tmp_path
         assert (result.exit_code, result.stdout) == (2, "")
         assert "give --seed with one of 5, 6" in result.stderr
         assert result.stderr.count("\n") == 1
+
+
+WORKLOAD_KEYS = ["classes", "queues_usage_percent", "fairness", "ideal_seconds", "clock", "store", "admissions_committed"]
+
+
+@pytest.mark.parametrize("text", [KUEUE, TAS, CITY])
+def test_a_workload_has_the_keys_of_every_replay_and_its_own(tmp_path: Path, text: str) -> None:
+    result = runner.invoke(app, ["--workload", str(written(tmp_path, text)), "--json"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    assert list(found) == [*KEYS, *WORKLOAD_KEYS]
+    assert (found["clock"], found["store"], found["admissions_committed"]) == ("virtual", "memory", None)
+    assert found["jobs_placed"] == found["jobs_total"] == sum(each["count"] for each in found["classes"].values())
+    assert found["makespan_seconds"] >= found["ideal_seconds"] > 0
+
+
+def test_a_workload_on_real_time_commits_every_admission(tmp_path: Path) -> None:
+    quick = KUEUE.replace("runtimeMs: 1000", "runtimeMs: 10").replace("creationIntervalMs: 100", "creationIntervalMs: 5")
+    result = runner.invoke(app, ["--workload", str(written(tmp_path, quick)), "--clock", "real", "--store", "sqlite", "--json"])
+    found = json.loads(result.stdout)
+    assert (found["clock"], found["store"], found["admissions_committed"]) == ("real", "sqlite", 24)
+    assert found["wall_seconds"] >= found["makespan_seconds"] >= found["ideal_seconds"]
+
+
+def test_a_database_that_is_named_keeps_the_admissions(tmp_path: Path) -> None:
+    kept = tmp_path / "kept.db"
+    result = runner.invoke(app, ["--workload", str(written(tmp_path, KUEUE)), "--store", f"sqlite:///{kept}", "--json"])
+    assert json.loads(result.stdout)["admissions_committed"] == 24
+    assert kept.stat().st_size > 0
+
+
+def test_a_person_can_read_a_workload(tmp_path: Path) -> None:
+    result = runner.invoke(app, ["--workload", str(written(tmp_path, KUEUE))])
+    assert result.exit_code == 0
+    assert "classes: large: wait_seconds: p99" in result.stdout
+    assert "queues usage percent: cq" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--workload", "FILE", *GENERATE], "give either --nodes FILE"),
+        (["--workload", "absent.yaml"], "absent.yaml: cannot be read: No such file"),
+        (["--workload", "FILE", "--clock", "sun"], "--clock sun is not allowed: virtual or real is"),
+        (["--workload", "FILE", "--store", "nowhere"], "--store URL: ArgumentError; memory, sqlite or the URL"),
+        (["--workload", "FILE", "--store", "sqlite:////no/such/folder/x.db"], "OperationalError; memory, sqlite or the URL"),
+        (["--workload", "FILE", "--store", "nodb://me:secret@host/x"], "--store nodb://me:***@host/x: NoSuchModuleError"),
+        ([*GENERATE, "--clock", "real"], "--clock and --store are for a --workload"),
+    ],
+)
+def test_what_is_wrong_with_a_workload_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    path = str(written(tmp_path, KUEUE))
+    result = runner.invoke(app, [path if each == "FILE" else each for each in arguments])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
