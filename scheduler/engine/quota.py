@@ -176,6 +176,11 @@ class Quotas:
             for resource, amount in need.items()
         )
 
+    def cohort(self, queue: str) -> str | None:
+        """The root of the tree a queue is in; None for one that is not known."""
+        chain = self._chains.get(queue)
+        return None if chain is None else chain[-1][1].name
+
     def running(self, queue: str) -> int:
         """How many jobs run in a queue and below it."""
         chain = self._chains.get(queue)
