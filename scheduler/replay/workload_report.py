@@ -20,7 +20,7 @@ class ClassReport:
     wait_seconds: Distribution
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkloadReport(Report):
     """As `Report`, with these differences and additions. A job is placed if it holds its place at the end or held it until its own.
 

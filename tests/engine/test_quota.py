@@ -110,11 +110,6 @@ def test_the_jobs_that_run_are_limited_in_a_queue_and_below_it() -> None:
     assert (quotas.running("tenant"), quotas.running("a"), quotas.running("b")) == (1, 0, 1)
 
 
-def test_a_cohort_is_known_by_its_root() -> None:
-    quotas = Quotas.of([Queue("city"), Queue("east", "city"), Queue("lab", "east")])
-    assert [quotas.cohort(name) for name in ("lab", "city", "nobody")] == ["city", "city", None]
-
-
 def test_more_cannot_end_than_ran() -> None:
     quotas = Quotas.of(cohort())
     with pytest.raises(ValueError, match="queue a, running: more has ended"):
