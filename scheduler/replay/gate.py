@@ -9,7 +9,7 @@ not stand back for one that waits to borrow.
 from collections.abc import Sequence
 
 from scheduler.engine.quota import RUNNING, Queue, Quotas
-from scheduler.replay.workload import Work, roots_of
+from scheduler.replay.workload import Work
 
 
 class Gate:
@@ -18,8 +18,7 @@ class Gate:
     def __init__(self, queues: Sequence[Queue]) -> None:
         self._quotas = Quotas.of(queues)
         self._empty = self._quotas.copy()
-        self._roots = roots_of(queues)
-        self._kept_for: dict[str, Work] = {}
+        self._kept_for: dict[str | None, Work] = {}
 
     def begin(self) -> None:
         """The jobs that wait are about to come anew, the first of them first: nothing is kept for any of them yet."""
@@ -33,7 +32,7 @@ class Gate:
         if short is None:
             self._quotas.use(work.queue, work.need)
             return True
-        root = self._roots[work.queue]
+        root = self._quotas.cohort(work.queue)
         if root in self._kept_for:
             return self._passes_by(work, self._kept_for[root])
         # a job its queue has no turn for, or could never have, must not keep from others what it cannot use
