@@ -1,7 +1,7 @@
 """Every benchmark, several times over: mean and spread of the wall time, and the report of the last run.
 
-The generated city always runs; with `--nodes FILE --pods FILE` an openb trace runs after it, and with `--kueue DIR` the rows of
-`workloads`, on real time. `--only NAME` runs one. Data of others is never copied here: only results are.
+The generated trace and the rows of `engine` always run; with `--nodes FILE --pods FILE` an openb trace runs too, and with
+`--kueue DIR` the rows of `workloads`, on real time. `--only NAME` runs one. Data of others is never copied here: only results are.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from api.cli.replay import measure
+from benchmarks import engine
 from benchmarks.machine import machine
 from benchmarks.workloads import folder_of, measure_row, rows
 from scheduler.replay.generate import generate, parse_recipe
@@ -38,6 +39,8 @@ def main() -> None:
     if asked.nodes is not None and asked.only in (None, f"replay-{asked.pods.stem}"):
         command = f"suanwang replay --nodes {asked.nodes} --pods {asked.pods} --json"
         bench(f"replay-{asked.pods.stem}", command, asked.runs, lambda: read_trace(asked.nodes, asked.pods))
+    if asked.only in (None, "engine"):
+        engine.main()
     for row in rows():
         if asked.only in (None, row["name"]):
             bench_row(row, asked.kueue)
