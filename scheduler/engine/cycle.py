@@ -106,6 +106,8 @@ def _decide(round_: Round, job: QueuedJob) -> Verdict | None:
 
 def _over_quota(round_: Round, job: QueuedJob) -> Verdict | None:
     """Where no alternative is within the quota of the job's queue: what of is short, by how much."""
+    if not round_.soon_quotas.knows(job.queue):
+        return None
     fleet, reasons = round_.snapshot.fleet, []
     for shape in job.shapes:
         asked = [needs(fleet, shape, kind, shape.min_nodes) for kind in fleet.kinds_for(shape)]
@@ -161,8 +163,10 @@ def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places:
     round_.now.take(allocations)
     round_.soon.take(allocations)
     round_.usage.add(job.tenant, best.place)
-    for quotas in (round_.quotas, round_.soon_quotas):
-        quotas.use(job.queue, held(round_.snapshot.fleet, best.place))
+    if round_.quotas.knows(job.queue):
+        counted = held(round_.snapshot.fleet, best.place)
+        round_.quotas.use(job.queue, counted)
+        round_.soon_quotas.use(job.queue, counted)
     run = ActiveRun(job.id, job.id, job.tenant, job.priority, False, best.place, ends_at=end, queue=job.queue)
     round_.occupants[run.attempt] = run
     for each in round_.promises:

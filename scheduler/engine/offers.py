@@ -45,23 +45,32 @@ def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape:
     kinds = fleet.kinds_for(shape)
     if not kinds:
         return None, 0
+    # arrays of kinds × clusters; what does not bind (no prices, no quota, any cluster) costs nothing
     gangs = np.array([room.gangs(shape, kind) for kind in kinds])
-    prices = np.array([round_.net_prices(job.terms, kind) for kind in kinds])
-    open_ = (gangs >= shape.min_nodes) & (prices != NO_PRICE) & round_.allowed(job.clusters)
-    granted = np.array([_nodes_in_quota(fleet, quotas, job, shape, kind) for kind in kinds])
-    open_ &= (granted > 0)[:, np.newaxis]
+    open_ = gangs >= shape.min_nodes
+    if job.clusters is not None:
+        open_ &= round_.allowed(job.clusters)
+    granted = [shape.nodes] * len(kinds)
+    if quotas.knows(job.queue):
+        granted = [_nodes_in_quota(fleet, quotas, job, shape, kind) for kind in kinds]
+        open_[np.array(granted) == 0] = False
+    if round_.snapshot.prices is not None:
+        prices = np.array([round_.net_prices(job.terms, kind) for kind in kinds])
+        open_ &= prices != NO_PRICE
     places = int(np.count_nonzero(open_))
     if places == 0:
         return None, 0
-    open_ &= prices == prices[open_].min()
-    nodes = np.minimum(gangs, granted[:, np.newaxis])
-    open_ &= nodes == nodes[open_].max()
-    tightness = np.where(open_, gangs, 0).sum(axis=0)
-    cluster = int(np.where(open_.any(axis=0), tightness, NO_PRICE).argmin())
+    if places > 1 and round_.snapshot.prices is not None:
+        open_ &= prices == prices[open_].min()
+    rows, cluster = [int(open_.argmax()) // open_.shape[1]], int(open_.argmax()) % open_.shape[1]
+    if places > 1:
+        nodes = np.minimum(gangs, np.array(granted)[:, np.newaxis])
+        open_ &= nodes == nodes[open_].max()
+        tightness = np.where(open_, gangs, 0).sum(axis=0)
+        cluster = int(np.where(open_.any(axis=0), tightness, NO_PRICE).argmin())
+        rows = open_[:, cluster].nonzero()[0].tolist()
     placed = [
-        place_on(fleet, room.free, shape, kind, cluster, room.nodes(shape, kind, cluster), int(granted[row]))
-        for row, kind in enumerate(kinds)
-        if open_[row, cluster]
+        place_on(fleet, room.free, shape, kinds[row], cluster, room.nodes(shape, kinds[row], cluster), granted[row]) for row in rows
     ]
     place = min(placed, key=lambda each: (each.leftover, each.kind))
     return _offer(round_.snapshot, job, shape, place), places

@@ -176,6 +176,10 @@ class Quotas:
             for resource, amount in need.items()
         )
 
+    def knows(self, queue: str) -> bool:
+        """Whether a queue was declared: one that was not is unlimited."""
+        return queue in self._limits
+
     def cohort(self, queue: str) -> str | None:
         """The root of the tree a queue is in; None for one that is not known."""
         chain = self._chains.get(queue)
