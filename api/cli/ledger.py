@@ -10,9 +10,11 @@ from sqlalchemy import select
 
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption, connect, open_existing
 from api.client import ApiUnreachableError, Client
+from scheduler.billing.journal import Head
 from scheduler.billing.reconcile import Books
+from scheduler.service.meter import FEED
 from scheduler.store.database import CITY, Database
-from scheduler.store.tables import CostRecordRow
+from scheduler.store.tables import CostRecordRow, JournalHeadRow
 
 POLL_SECONDS = 1.0
 
@@ -50,7 +52,9 @@ def verify(
 ) -> None:
     """Walk the whole chain and check every identity; with --data the city need not be running. Exit code 1 if anything breaks."""
     if data is not None and url is None:
-        books = take_all(_stored(Database(open_existing(data).database_url)))
+        database = Database(open_existing(data).database_url)
+        books = take_all(_stored(database))
+        books.end(_stored_head(database))
     else:
         with connect(data, url, token_file, "ledger", "en") as ledger:
             books = read_feed(ledger)
@@ -87,6 +91,13 @@ def _stored(database: Database) -> Iterable[dict[str, Any]]:
     with database.read(CITY) as session:
         for payload in session.scalars(select(CostRecordRow.payload).order_by(CostRecordRow.sequence)).yield_per(1000):
             yield json.loads(payload)
+
+
+def _stored_head(database: Database) -> Head:
+    """Where the chain ends, as it was noted with the last posting: it shows records that were cut off the end."""
+    with database.read(CITY) as session:
+        row = session.get(JournalHeadRow, FEED)
+        return Head(row.sequence, row.hash) if row else Head()
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -49,6 +49,12 @@ class Books:
         books.contracted_product += record["unit_seconds"] * contracted_price
         return True
 
+    def end(self, head: Head) -> None:
+        """The feed says that it ends at `head`: whatever lies between there and the last record taken is missing."""
+        if self.first_break is None and self.head != head:
+            what = f"the chain should end at sequence {head.sequence} and ends at {self.head.sequence}"
+            self.first_break = Break(self.head.sequence + 1, "", what)
+
     def identities(self) -> dict[str, bool]:
         """What must hold over everything taken so far, by name."""
         return {

@@ -71,3 +71,14 @@ def test_nothing_is_added_up_from_the_first_break_on() -> None:
     assert books.first_break.sequence == 2
     assert books.total() == "10.000007"
     assert books.identities()["chain_unbroken"] is False
+
+
+def test_records_cut_off_the_end_are_missed() -> None:
+    first, second = line("a", 1, "0.002777", list_amount="0.003333"), line("b", 1, "0.002778", list_amount="0.003333")
+    whole, cut = take(first, second), take(first)
+    end = whole.head
+    whole.end(end)
+    assert whole.identities() == ALL_HOLD
+    cut.end(end)
+    assert cut.first_break is not None
+    assert (cut.first_break.sequence, cut.identities()["chain_unbroken"]) == (2, False)
