@@ -22,18 +22,14 @@ from typing import Any
 
 import yaml
 
-from api.city import City
 from api.cli.children import Children, last_words
 from api.cli.errors import UsageProblemError
 from api.cli.folder import Folder, held
-from api.cli.servers import check_port, make_secret, open_database
+from api.cli.servers import check_port, issue_token, open_database
 from api.client import ApiProblemError, Client
-from api.routers.registry import store_token
 from scheduler.contract.registry import Cluster, Contract, Launcher, PriceEntry, Provider, Role, Tenant, TokenRequest
-from scheduler.service.dispatcher import make_id, utc_now
+from scheduler.service.dispatcher import utc_now
 from scheduler.service.tags import claim_day
-from scheduler.store.database import CITY
-from scheduler.store.live import Live
 from scheduler.store.migrate import migrate
 from scheduler.subsidy.programme import shipped_documents
 
@@ -173,12 +169,8 @@ def _first_operator(folder: Folder) -> None:
     """The token everything else is registered with, made directly in the database of a new city."""
     if folder.token_file("operator").exists():
         return
-    from redis import Redis  # not spoken to here: a City simply has one
-
-    city = City(open_database(folder.database_url), Live(Redis()), utc_now, make_id, make_secret)
-    with city.database.write(CITY) as session:
-        issued = store_token(session, TokenRequest(role=Role.OPERATOR, note="embedded city: operator"), city)
-    folder.keep_token("operator", issued.token)
+    request = TokenRequest(role=Role.OPERATOR, note="embedded city: operator")
+    folder.keep_token("operator", issue_token(open_database(folder.database_url), request))
 
 
 def _registered() -> dict[str, list[Any]]:

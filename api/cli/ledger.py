@@ -38,7 +38,8 @@ def follow(
             if once:
                 break
             time.sleep(POLL_SECONDS)
-    _tell(books, as_json=False) if not as_json else None
+    if not as_json:
+        _tell(books, as_json)
     if not all(books.identities().values()):
         raise typer.Exit(1)
 

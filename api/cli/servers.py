@@ -79,15 +79,20 @@ def token(
     note: Annotated[str, typer.Option(help="What it is for.")] = "issued at the command line",
 ) -> None:
     """Issue a token directly in the database: how a new city gets its first. Prints the secret once."""
-    city = City(open_database(database), Live(Redis()), utc_now, make_id, make_secret)
     try:
         request = TokenRequest(role=role, subject=subject, note=note)
     except ValueError as error:
         raise UsageProblemError(
             f"--subject: is required for tenant and agent tokens and not allowed for others ({role})"
         ) from error
-    with city.database.write(CITY) as session:
-        typer.echo(store_token(session, request, city).token)
+    typer.echo(issue_token(open_database(database), request))
+
+
+def issue_token(database: Database, request: TokenRequest) -> str:
+    """Store a token directly in a database and return its secret."""
+    now = utc_now()
+    with database.write(CITY) as session:
+        return store_token(session, request, make_id("tok", now), make_secret(), now).token
 
 
 def open_city(database: str, redis: str) -> City:

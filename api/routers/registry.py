@@ -1,6 +1,7 @@
 """Who takes part and at what price: providers, clusters, tenants, contracts, prices, programmes, tokens."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Path
@@ -156,7 +157,8 @@ def issue_token(body: TokenRequest, city: TheCity, principal: OperatorOnly) -> T
             _require(session, "tenant", TenantRow, str(body.subject), field="subject")
         if body.role is Role.AGENT:
             _require(session, "cluster", ClusterRow, str(body.subject), field="subject")
-        return store_token(session, body, city)
+        now = city.clock()
+        return store_token(session, body, city.make_id("tok", now), city.make_secret(), now)
 
 
 @router.post("/tokens/{token_id}/revoke", status_code=204)
@@ -168,14 +170,12 @@ def revoke_token(token_id: Annotated[str, Path(max_length=128)], city: TheCity, 
         row.revoked_at = row.revoked_at or city.clock()
 
 
-def store_token(session: Session, request: TokenRequest, city: City) -> TokenIssued:
-    """Make and store a token; also how a new city gets its first."""
-    now = city.clock()
-    issued = TokenIssued(id=city.make_id("tok", now), token=city.make_secret(), role=request.role, subject=request.subject)
+def store_token(session: Session, request: TokenRequest, id_: str, secret: str, now: datetime) -> TokenIssued:
+    """Store a new token, of which the secret itself is not kept; also how a new city gets its first."""
     session.add(
         TokenRow(
-            id=issued.id,
-            sha256=sha256(issued.token),
+            id=id_,
+            sha256=sha256(secret),
             role=request.role,
             subject=request.subject,
             note=request.note,
@@ -183,7 +183,7 @@ def store_token(session: Session, request: TokenRequest, city: City) -> TokenIss
             expires_at=request.expires_at,
         )
     )
-    return issued
+    return TokenIssued(id=id_, token=secret, role=request.role, subject=request.subject)
 
 
 def _add(

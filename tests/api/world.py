@@ -224,8 +224,9 @@ def contract(id_: str, tenant: str, **changes: Any) -> Json:
 
 def issue(city: City, role: Role, subject: str | None, expires_at: datetime | None = None) -> tuple[str, str]:
     """A token's id and secret, made as the first one of a city is."""
+    request = TokenRequest(role=role, subject=subject, note="test", expires_at=expires_at)
     with city.database.write(CITY) as session:
-        issued = store_token(session, TokenRequest(role=role, subject=subject, note="test", expires_at=expires_at), city)
+        issued = store_token(session, request, city.make_id("tok", city.clock()), city.make_secret(), city.clock())
     return issued.id, issued.token
 
 

@@ -12,7 +12,7 @@ from scheduler.replay.formats import read_workload
 from scheduler.replay.trace import TraceError
 from tests.replay.workloads import CITY, KUEUE, TAS, workload, written
 
-SHARED = Path("/work/shared/data/kueue")
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "kueue"
 
 
 def test_kueues_cohorts_become_queues_that_borrow(tmp_path: Path) -> None:
