@@ -169,9 +169,6 @@ def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places:
         round_.soon_quotas.use(job.queue, counted)
     run = ActiveRun(job.id, job.id, job.tenant, job.priority, False, best.place, ends_at=end, queue=job.queue)
     round_.occupants[run.attempt] = run
-    for each in round_.promises:
-        if each.at < end:
-            each.left.take(allocations)
     round_.refresh_views([part.node for part in allocations])
 
 

@@ -64,6 +64,16 @@ def test_a_lender_takes_back_what_it_lent_and_no_more() -> None:
     assert decisions.verdicts["second"].reasons[0].code == "waiting_for_release"
 
 
+def test_each_of_two_lenders_jobs_takes_back_its_own_share() -> None:
+    """What one takes back is counted as used by it at once: the next cannot count on the same."""
+    lent = (TREE[0], TREE[1], Queue("firm", parent="city", nominal={"model:910B3": 16 * CARDS}))
+    runs = [of("firm", f"n{number}", safe_at=number * SECOND) for number in range(4)]
+    jobs = [job(f"j{number}", gang(1), queue="lab", submitted_at=number) for number in range(3)]
+    decisions = decide(jobs, runs, lent)
+    assert [(each.attempt, each.by) for each in decisions.preemptions] == [("n3", "j0"), ("n2", "j1")]
+    assert decisions.verdicts["j2"].reasons[0].code == "waiting_for_quota", "a third would have to borrow"
+
+
 def test_who_would_borrow_takes_nothing_back() -> None:
     runs = [of("lab", "n0"), of("lab", "n1"), of("firm", "n2"), of("firm", "n3")]
     decisions = decide([job("j", gang(1), queue="lab")], runs)
