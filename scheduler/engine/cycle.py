@@ -145,7 +145,7 @@ def _promise(round_: Round, job: QueuedJob) -> None:
     if promised or round_.promise_searches_left == 0:
         return
     round_.promise_searches_left -= 1
-    found = promise(round_.snapshot, Outlook(round_.soon.free, list(round_.occupants.values()), round_.promises), job)
+    found = promise(round_.snapshot, Outlook(round_.soon.free, round_.runs, round_.promises), job)
     if found is not None:
         round_.promises.append(found)
         round_.promised |= pool
@@ -167,28 +167,31 @@ def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places:
         counted = held(round_.snapshot.fleet, best.place)
         round_.quotas.use(job.queue, counted)
         round_.soon_quotas.use(job.queue, counted)
-    run = ActiveRun(job.id, job.id, job.tenant, job.priority, False, best.place, ends_at=end, queue=job.queue)
-    round_.occupants[run.attempt] = run
+    round_.runs.add(ActiveRun(job.id, job.id, job.tenant, job.priority, False, best.place, ends_at=end, queue=job.queue))
     round_.refresh_views([part.node for part in allocations])
 
 
 def _keep_place(round_: Round, job: QueuedJob) -> Verdict | None:
     """Where cards are being released already and the job will fit: keep the place for it."""
-    if not round_.releasing:
+    if not round_.runs.releasing:
         return None
     for shape in job.shapes:
         found, _ = best_offer(round_, round_.soon, round_.soon_quotas, job, shape)
         if found is not None:
-            return _wait_for(round_, job, found.place, sum(run.place.cluster == found.place.cluster for run in round_.releasing))
+            return _wait_for(round_, job, found.place, _releasing_in(round_, found.place.cluster))
     return None
+
+
+def _releasing_in(round_: Round, cluster: int) -> int:
+    return sum(run.place.cluster == cluster for run in round_.runs.releasing.values())
 
 
 def _make_room(round_: Round, job: QueuedJob) -> Verdict | None:
     """Ask lower-priority gangs to stop where that makes the job fit at the least loss."""
-    if round_.searches_left == 0 or not any(run.priority < job.priority for run in round_.preemptible.values()):
+    if round_.searches_left == 0 or not round_.runs.somebody_below(job.priority):
         return None
     round_.searches_left -= 1
-    found = cheapest_victims(round_.snapshot, round_.soon.free, job, list(round_.preemptible.values()))
+    found = cheapest_victims(round_.snapshot, round_.soon.free, job, round_.runs)
     if found is None:
         return None
     _stop(round_, job, found.victims)
@@ -222,13 +225,14 @@ def _reclaim(round_: Round, job: QueuedJob) -> Verdict | None:
 def _borrowers(round_: Round, job: QueuedJob, need: Mapping[Resource, int], resource: Resource) -> tuple[list[ActiveRun], Quotas]:
     """Whose stopping brings the job within its quota, and the quotas then; nobody where that cannot be done."""
     if round_.borrowers is None:
-        lost = {run.attempt: run.lost_card_seconds(round_.snapshot.now) for run in round_.occupants.values()}
-        round_.borrowers = deque(sorted(round_.occupants.values(), key=lambda run: (lost[run.attempt], run.priority, run.attempt)))
-    while round_.borrowers and round_.borrowers[0].attempt not in round_.occupants:
+        now = round_.snapshot.now
+        by_loss = sorted(round_.runs.occupants(), key=lambda run: (run.lost_card_seconds(now), run.priority, run.attempt))
+        round_.borrowers = deque(by_loss)
+    while round_.borrowers and not round_.runs.holds(round_.borrowers[0]):
         round_.borrowers.popleft()
     cohort, trial, victims = round_.soon_quotas.cohort(job.queue), round_.soon_quotas.copy(), []
     for run in round_.borrowers:
-        if run.attempt not in round_.occupants or trial.cohort(run.queue) != cohort or not trial.borrowed(run.queue, resource):
+        if not round_.runs.holds(run) or trial.cohort(run.queue) != cohort or not trial.borrowed(run.queue, resource):
             continue
         trial.use(run.queue, held(round_.snapshot.fleet, run.place), sign=-1)
         victims.append(run)
@@ -241,9 +245,8 @@ def _stop(round_: Round, job: QueuedJob, victims: Sequence[ActiveRun]) -> None:
     """Ask gangs to stop for a job: what they hold will be free soon."""
     for run in victims:
         round_.preemptions.append(Preemption(run.attempt, job.id, job.priority))
-        round_.preemptible.pop(run.attempt, None)
-        round_.occupants.pop(run.attempt)
-        round_.releasing.append(run)
+        round_.runs.remove(run)
+        round_.runs.add(replace(run, releasing=True))
         round_.soon.give(run.place.allocations)
         round_.soon_quotas.use(run.queue, held(round_.snapshot.fleet, run.place), sign=-1)
 

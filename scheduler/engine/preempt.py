@@ -4,12 +4,13 @@ Bounded: at most `MAX_SEARCHES` jobs a round are searched for. In each place tha
 priority are released one by one until it fits, and then each that turns out not to be needed is put back.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scheduler.engine.fleet import NO_KIND, Free
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import Place, fitting, gang_nodes, place_in
+from scheduler.engine.runs import Runs
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import ActiveRun, Snapshot
 
@@ -26,14 +27,14 @@ class Room:
     lost_card_seconds: int
 
 
-def cheapest_victims(snapshot: Snapshot, soon: Free, job: QueuedJob, preemptible: Sequence[ActiveRun]) -> Room | None:
+def cheapest_victims(snapshot: Snapshot, soon: Free, job: QueuedJob, runs: Runs) -> Room | None:
     """The room that costs least, over every alternative, cluster and kind of card; None where no lower-priority set helps."""
     rooms = [
         room
         for shape in job.shapes
         for kind in snapshot.fleet.kinds_for(shape)
         for cluster, useful in _could_hold(snapshot, job, shape, kind)
-        if (room := _room(snapshot, soon, job, shape, kind, cluster, useful, preemptible)) is not None
+        if (room := _room(snapshot, soon, job, shape, kind, cluster, useful, runs)) is not None
     ]
     return min(rooms, key=lambda room: (room.lost_card_seconds, len(room.victims), room.place.cluster), default=None)
 
@@ -61,13 +62,19 @@ def _room(
     kind: int,
     cluster: int,
     useful: frozenset[int],
-    preemptible: Sequence[ActiveRun],
+    runs: Runs,
 ) -> Room | None:
     """Room in one cluster, made by gangs on its `useful` nodes: whatever they hold there, cards of this kind or only cores."""
     candidates = sorted(
-        (run for run in preemptible if run.priority < job.priority and any(part.node in useful for part in run.place.allocations)),
+        (
+            run
+            for run in runs.in_cluster(cluster)
+            if run.preemptible and run.priority < job.priority and any(part.node in useful for part in run.place.allocations)
+        ),
         key=lambda run: (run.lost_card_seconds(snapshot.now), run.priority, run.attempt),
     )
+    if not candidates:
+        return None
     trial = soon.copy()
     victims: list[ActiveRun] = []
     place = None

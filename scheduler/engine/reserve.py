@@ -9,13 +9,20 @@ left beside the promised place from then on.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from scheduler.engine.fleet import NO_KIND, Fleet, Free
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import Place, capacity, place_in
+from scheduler.engine.runs import Ends, Runs
 from scheduler.engine.shape import Shape
-from scheduler.engine.snapshot import FOREVER, ActiveRun, Snapshot
+from scheduler.engine.snapshot import FOREVER, Snapshot
 
 MAX_PROMISES = 64
+"""Blocked jobs a round looks for a promise for."""
+
+MAX_STARTS = 256
+"""Moments that are tried in one cluster where earlier promises are in the way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +37,23 @@ class Promise:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What is known of the time ahead: `soon` is free once asked-for stops have happened, `occupants` hold the rest (this round's
-    grants among them), and `promises` were made before."""
+    """What is known of the time ahead: `soon` is free once asked-for stops have happened, `runs` hold the rest (this round's grants
+    among them), and `promises` were made before."""
 
     soon: Free
-    occupants: Sequence[ActiveRun]
+    runs: Runs
     promises: Sequence[Promise]
 
 
 def promise(snapshot: Snapshot, outlook: Outlook, job: QueuedJob) -> Promise | None:
     """The earliest start that the ends of others allow for a job that fits nowhere now; None where those do not tell."""
-    ending = sorted((run for run in outlook.occupants if run.ends_at < FOREVER), key=lambda run: (run.ends_at, run.attempt))
+    scratch = outlook.soon.copy()
     found = [
         earliest
         for shape in job.shapes
         for kind in snapshot.fleet.kinds_for(shape)
         for cluster in _candidates(snapshot, job, shape, kind)
-        if (earliest := _earliest(snapshot, outlook, job, shape, kind, cluster, ending)) is not None
+        if (earliest := _earliest(snapshot, outlook, scratch, job, shape, kind, cluster)) is not None
     ]
     return min(found, key=lambda each: (each.at, each.place.leftover, each.place.cluster, each.place.kind), default=None)
 
@@ -71,15 +78,21 @@ def _candidates(snapshot: Snapshot, job: QueuedJob, shape: Shape, kind: int) -> 
 
 
 def _earliest(
-    snapshot: Snapshot, outlook: Outlook, job: QueuedJob, shape: Shape, kind: int, cluster: int, ending: Sequence[ActiveRun]
+    snapshot: Snapshot, outlook: Outlook, scratch: Free, job: QueuedJob, shape: Shape, kind: int, cluster: int
 ) -> Promise | None:
-    """The first end of a run in one cluster after which the gang fits there beside what was promised before."""
+    """The first end of a run in one cluster after which the gang fits there beside what was promised before.
+
+    `scratch` is a copy of what is free soon, and is so again afterwards.
+    """
     fleet = snapshot.fleet
-    here = [run for run in ending if run.place.cluster == cluster]
-    for count in range(_enough(fleet, outlook.soon, here, shape, kind, cluster), len(here) + 1):
-        at = max(snapshot.now, here[count - 1].ends_at)
-        ended = [run for run in here if run.ends_at <= at]
-        left = _beside(_after(outlook.soon, ended), outlook.promises, at, ends_at(at, job.max_runtime_seconds))
+    ends = outlook.runs.ends(cluster, fleet.card_kind.shape[1])
+    enough = _enough(fleet, scratch, ends, shape, kind, cluster)
+    if enough > len(ends.at):
+        return None
+    for at in np.unique(np.maximum(ends.at[enough - 1 :], snapshot.now))[:MAX_STARTS].tolist():
+        left = outlook.soon.copy()
+        ends.give(left, 0, int(np.searchsorted(ends.at, at, side="right")))
+        left = _beside(left, outlook.promises, at, ends_at(at, job.max_runtime_seconds))
         place = place_in(fleet, left, shape, kind, cluster)
         if place is not None:
             left.take(place.allocations)
@@ -88,23 +101,19 @@ def _earliest(
     return None
 
 
-def _enough(fleet: Fleet, soon: Free, ending: Sequence[ActiveRun], shape: Shape, kind: int, cluster: int) -> int:
+def _enough(fleet: Fleet, scratch: Free, ends: Ends, shape: Shape, kind: int, cluster: int) -> int:
     """After how many ends the gang would fit if nothing had been promised, by bisection: more ends never free less."""
-    low, high = 0, len(ending) + 1
+    low, high, given = 0, len(ends.at) + 1, 0
     while high - low > 1:
         middle = (low + high) // 2
-        if place_in(fleet, _after(soon, ending[:middle]), shape, kind, cluster) is None:
+        ends.give(scratch, given, middle)
+        given = middle
+        if place_in(fleet, scratch, shape, kind, cluster) is None:
             low = middle
         else:
             high = middle
+    ends.give(scratch, given, 0)
     return high
-
-
-def _after(soon: Free, ended: Sequence[ActiveRun]) -> Free:
-    free = soon.copy()
-    for run in ended:
-        free.give(run.place.allocations)
-    return free
 
 
 def _beside(free: Free, promises: Sequence[Promise], at: int, until: int) -> Free:

@@ -12,6 +12,7 @@ from scheduler.engine.preempt import MAX_SEARCHES
 from scheduler.engine.quota import Quotas
 from scheduler.engine.reserve import MAX_PROMISES, Promise
 from scheduler.engine.room import Room
+from scheduler.engine.runs import Runs
 from scheduler.engine.snapshot import ActiveRun, Grant, Preemption, Snapshot
 
 NO_PRICE = 2**62
@@ -28,9 +29,7 @@ class Round:
     usage: Usage
     quotas: Quotas
     soon_quotas: Quotas
-    preemptible: dict[str, ActiveRun]
-    releasing: list[ActiveRun]
-    occupants: dict[str, ActiveRun]
+    runs: Runs
     searches_left: int = MAX_SEARCHES
     promise_searches_left: int = MAX_PROMISES
     grants: list[Grant] = field(default_factory=list)
@@ -80,10 +79,9 @@ class Round:
 
 def begin(snapshot: Snapshot) -> Round:
     """A round in which nothing has been decided yet; the snapshot is left as it is."""
-    soon = snapshot.free.copy()
-    releasing = [run for run in snapshot.runs if run.releasing]
-    soon_quotas = snapshot.quotas.copy()
-    for run in releasing:
+    runs = Runs.of(snapshot.runs)
+    soon, soon_quotas = snapshot.free.copy(), snapshot.quotas.copy()
+    for run in runs.releasing.values():
         soon.give(run.place.allocations)
         soon_quotas.use(run.queue, held(snapshot.fleet, run.place), sign=-1)
     return Round(
@@ -93,7 +91,5 @@ def begin(snapshot: Snapshot) -> Round:
         usage=snapshot.usage.copy(),
         quotas=snapshot.quotas.copy(),
         soon_quotas=soon_quotas,
-        preemptible={run.attempt: run for run in snapshot.runs if run.preemptible and not run.releasing},
-        releasing=releasing,
-        occupants={run.attempt: run for run in snapshot.runs if not run.releasing},
+        runs=runs,
     )

@@ -1,6 +1,6 @@
 """What a round looks at and what it decides. A snapshot is never changed; a driver applies the decisions it accepts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -74,7 +74,7 @@ class Snapshot:
     free: Free
     usage: Usage
     queue: Sequence[QueuedJob]
-    runs: Sequence[ActiveRun] = ()
+    runs: Collection[ActiveRun] = ()
     prices: Prices | None = None
     weights: Mapping[str, int] = field(default_factory=dict)
     backfill: Backfill = Backfill.EASY

@@ -9,6 +9,7 @@ from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Allocation, Fleet
 from scheduler.engine.place import Place, place_in
 from scheduler.engine.preempt import cheapest_victims
+from scheduler.engine.runs import Runs
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import ActiveRun, Snapshot
 from tests.engine.builders import HOPPER, SECOND, gang, job, node, place, quote, run, snapshot
@@ -69,7 +70,7 @@ def test_a_place_without_a_price_is_not_made_room_in() -> None:
     fleet = Fleet.of([node("n1"), node("n1", cluster="b")])
     runs = [run("in-a", place(fleet, "n1"), safe_at=NOW), run("in-b", place(fleet, "n1", cluster="b"), safe_at=0)]
     moment = snapshot(fleet, [], runs, {("", "b", "910B3"): quote(1)}, now=NOW)
-    room = cheapest_victims(moment, moment.free, job("urgent", priority=75), runs)
+    room = cheapest_victims(moment, moment.free, job("urgent", priority=75), Runs.of(runs))
     assert room is not None
     assert [victim.attempt for victim in room.victims] == ["in-b"]
     assert room.lost_card_seconds == 3600 * 8
@@ -86,9 +87,8 @@ def test_what_a_stop_loses() -> None:
 @given(snapshots())
 def test_never_more_than_needed(moment: Snapshot) -> None:
     """The room holds the gang once every victim has stopped, and not if any one of them goes on."""
-    preemptible = [each for each in moment.runs if each.preemptible and not each.releasing]
     for wanted in [replace(each, shapes=(shape,)) for each in moment.queue for shape in each.shapes]:
-        room = cheapest_victims(moment, moment.free, wanted, preemptible)
+        room = cheapest_victims(moment, moment.free, wanted, Runs.of(moment.runs))
         if room is None or not room.victims:
             continue
         assert all(victim.priority < wanted.priority for victim in room.victims)
