@@ -38,6 +38,7 @@ from scheduler.store.tables import (
     ProgrammeRow,
     ProviderRow,
     QueueRow,
+    SchedulingPolicyRow,
     TenantRow,
 )
 from scheduler.subsidy.document import load_document
@@ -197,6 +198,7 @@ def add_city(session: Session) -> None:
     session.add(contract_row(contract()))
     session.add(programme_row())
     session.add(QueueRow(name="idle", body=QueueSpec(name="idle").model_dump(mode="json"), created_at=LONG_AGO))
+    session.add(SchedulingPolicyRow(body={}, created_at=LONG_AGO))
 
 
 def city_database(database: Database) -> Database:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from scheduler.billing.pricebook import PriceBook, PricePoint, Sku
 from scheduler.contract.registry import Cluster, Contract, PricedItem, Provider, QueueSpec, Tenant
+from scheduler.contract.scheduling import SchedulingPolicy
 from scheduler.domain.money import parse_cny
 from scheduler.engine.quota import Queue
 from scheduler.engine.shape import WHOLE_CARD_MILLI
@@ -21,6 +22,7 @@ from scheduler.store.tables import (
     ProgrammeRow,
     ProviderRow,
     QueueRow,
+    SchedulingPolicyRow,
     SubsidyUseRow,
     TenantRow,
 )
@@ -44,6 +46,7 @@ class Registry:
     book: PriceBook
     policies: tuple[PolicyVersion, ...]
     queues: tuple[Queue, ...]
+    scheduling: SchedulingPolicy
     uses: dict[tuple[str, int], dict[str, int]]
     contract_spent: dict[str, int]
 
@@ -102,6 +105,7 @@ def load_registry(session: Session) -> Registry:
             for row in session.scalars(select(ProgrammeRow).order_by(ProgrammeRow.programme, ProgrammeRow.version))
         ),
         queues=tuple(engine_queue(spec) for spec in declared_queues(session)),
+        scheduling=declared_scheduling(session),
         uses=_uses(session.scalars(select(SubsidyUseRow))),
         contract_spent=_contract_spent(session),
     )
@@ -111,6 +115,12 @@ def declared_queues(session: Session) -> list[QueueSpec]:
     """Every queue as it was declared last, by name."""
     latest = {row.name: row for row in session.scalars(select(QueueRow).order_by(QueueRow.id))}
     return [QueueSpec.model_validate(latest[name].body) for name in sorted(latest)]
+
+
+def declared_scheduling(session: Session) -> SchedulingPolicy:
+    """How the city schedules, as it was declared last."""
+    latest = session.scalars(select(SchedulingPolicyRow).order_by(SchedulingPolicyRow.id.desc()).limit(1)).first()
+    return SchedulingPolicy() if latest is None else SchedulingPolicy.model_validate(latest.body)
 
 
 def engine_queue(spec: QueueSpec) -> Queue:

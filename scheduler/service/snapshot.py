@@ -19,7 +19,7 @@ from scheduler.engine.order import QueuedJob, Usage, held
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import GIB, shapes_of
-from scheduler.engine.snapshot import ActiveRun, Snapshot
+from scheduler.engine.snapshot import ActiveRun, Backfill, Snapshot
 from scheduler.service.offers import prices
 from scheduler.service.registry import Registry, load_registry
 from scheduler.service.tags import Terms, claim_day
@@ -74,6 +74,7 @@ def load_round(session: Session, heard_at: Mapping[NodeKey, datetime], now: date
         runs=runs,
         prices=prices(registry, fleet, (Terms.of(job.tenant_id, specs[job.id]) for job in queue), now),
         weights={queue.name: queue.weight for queue in registry.queues},
+        backfill=Backfill(registry.scheduling.backfill),
         quotas=quotas,
     )
     return Round(snapshot, registry, specs, {job.id: job.tenant_id for job in queue})

@@ -1,7 +1,7 @@
 """The schema. Money is integer micro-CNY, time integer microseconds (UTC), documents are JSON of `scheduler.contract` models.
 
-Rows that belong to a tenant or a cluster say so by their base (`TenantOwned`, `ClusterOwned`), which is what scoping acts on.
-`prices`, `programmes`, `job_events`, `cost_records` and `queues` are append-only: the database itself refuses UPDATE and DELETE.
+Rows that belong to a tenant or a cluster say so by their base (`TenantOwned`, `ClusterOwned`), which is what scoping acts on. The
+tables of `APPEND_ONLY` take no UPDATE and no DELETE: the database itself refuses them.
 """
 
 from datetime import datetime
@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from scheduler.store.database import UtcMicros
 
-APPEND_ONLY = ("prices", "programmes", "job_events", "cost_records", "queues")
+APPEND_ONLY = ("prices", "programmes", "job_events", "cost_records", "queues", "scheduling_policies")
 
 Json = dict[str, Any]
 
@@ -108,6 +108,15 @@ class QueueRow(Base):
     __tablename__ = "queues"
     id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
     name: Mapped[str] = mapped_column(index=True)
+    body: Mapped[Json]
+    created_at: Mapped[datetime]
+
+
+class SchedulingPolicyRow(Base):
+    """A declaration of how the city schedules; the latest holds."""
+
+    __tablename__ = "scheduling_policies"
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
     body: Mapped[Json]
     created_at: Mapped[datetime]
 

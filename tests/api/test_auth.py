@@ -43,6 +43,8 @@ MATRIX = {
     ("GET", "/v1/prices"): ANYONE,
     ("POST", "/v1/queues"): {Role.OPERATOR},
     ("GET", "/v1/queues"): STAFF,
+    ("POST", "/v1/scheduling"): OPERATOR,
+    ("GET", "/v1/scheduling"): STAFF,
     ("POST", "/v1/programmes"): STAFF,
     ("GET", "/v1/programmes"): ANYONE,
     ("POST", "/v1/tokens"): OPERATOR,

@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from scheduler.contract.scheduling import SchedulingPolicy
 from scheduler.domain.states import AttemptState, JobState
+from scheduler.engine.snapshot import Backfill
 from scheduler.service.snapshot import Round, load_round
 from scheduler.store.database import CITY, Database
 from scheduler.store.live import NodeKey
-from scheduler.store.tables import ClusterRow, NodeRow
+from scheduler.store.tables import ClusterRow, NodeRow, SchedulingPolicyRow
 from tests.builders import NOW, add_attempt, add_job, after, ascend, contract, contract_row, node_row
 
 NODES = (("hz", "h1"), ("sz", "s1"), ("sz", "s2"))
@@ -24,6 +26,14 @@ def free_cards(round_: Round) -> dict[str, int]:
     return {
         node.name: int(round_.snapshot.free.card_milli[row].sum()) // 1000 for row, node in enumerate(round_.snapshot.fleet.nodes)
     }
+
+
+def test_the_city_schedules_as_was_declared_last(city: Database) -> None:
+    assert look(city).snapshot.backfill is Backfill.EASY
+    for choice in ("easy", "conservative"):
+        with city.write(CITY) as session:
+            session.add(SchedulingPolicyRow(body=SchedulingPolicy(backfill=choice).model_dump(mode="json"), created_at=NOW))
+        assert look(city).snapshot.backfill == choice
 
 
 def test_an_idle_city_has_every_card_free(city: Database) -> None:
