@@ -31,13 +31,16 @@ class Cards(_SiteModel):
 
 
 class NodeGroup(_SiteModel):
-    """`count` equal nodes called `prefix-01`, `prefix-02`, …, in racks of `nodes_per_rack`."""
+    """`count` equal nodes called `prefix-01`, `prefix-02`, …, in racks of `nodes_per_rack`, with any further `labels`."""
 
     prefix: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$")]
     count: Annotated[int, Field(ge=1, le=MAX_SITE_NODES)]
     cpu_cores: Annotated[int, Field(ge=1, le=65_536)]
     memory_gib: Annotated[int, Field(ge=1, le=65_536)]
     nodes_per_rack: Annotated[int, Field(ge=1, le=MAX_SITE_NODES)]
+    driver_version: Text | None = None
+    toolkit_version: Text | None = None
+    labels: Annotated[dict[Key, Text], Field(max_length=16)] = Field(default_factory=dict)
     cards: Cards
 
 
@@ -131,7 +134,9 @@ class RecordedNodes:
             agent_version=self._agent_version,
             cpu_cores=group.cpu_cores,
             memory_bytes=group.memory_gib * GIB,
-            labels={"rack": rack},
+            driver_version=group.driver_version,
+            toolkit_version=group.toolkit_version,
+            labels={"rack": rack, **group.labels},
             accelerators=[self._card(hostname, group.cards, index) for index in range(group.cards.count)],
             probes=[ProbeResult(probe="recorded", found=group.cards.count)],
         )

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Annotated
@@ -78,10 +78,16 @@ def collect(
         **asdict(host),
         sequence=sequence,
         observed_at=observed_at,
-        driver_version=", ".join(reading.driver_version for reading in readings.values() if reading.driver_version) or None,
+        driver_version=_joined(reading.driver_version for reading in readings.values()),
+        toolkit_version=_joined(reading.toolkit_version for reading in readings.values()),
         accelerators=list(cards.values()),
         probes=probes,
     )
+
+
+def _joined(versions: Iterable[str | None]) -> str | None:
+    """One version, as a rule; a node with two vendors' cards names both, and is then in no range of versions."""
+    return ", ".join(version for version in versions if version) or None
 
 
 def _admitted(device: Device, cards: Mapping[str, Accelerator], catalogue: Catalogue) -> Accelerator:

@@ -14,6 +14,7 @@ UNKNOWN = "-"
 def print_report(report: NodeReport) -> None:
     console = Console(highlight=False)
     driver = f", driver {report.driver_version}" if report.driver_version else ""
+    driver += f", toolkit {report.toolkit_version}" if report.toolkit_version else ""
     console.print(f"[bold]{escape(report.hostname)}[/]: {report.cpu_cores} cores, {report.memory_bytes / GIB:.0f} GiB{driver}")
     failed = [result for result in report.probes if result.error]
     if report.accelerators:

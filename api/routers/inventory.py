@@ -100,6 +100,8 @@ def list_nodes(
                 heard_seconds_ago=max(0, int((now - heard).total_seconds())) if heard else None,
                 cpu_cores=node.capacity["cpu_cores"],
                 memory_bytes=node.capacity["memory_bytes"],
+                driver_version=node.capacity.get("driver_version"),
+                toolkit_version=node.capacity.get("toolkit_version"),
                 labels=node.capacity["labels"],
                 accelerators=[{**card, **_reading(readings, card["uuid"])} for card in node.capacity["accelerators"]],
             )
@@ -175,6 +177,7 @@ def _capacity(report: NodeReport) -> Json:
         "cpu_cores": report.cpu_cores,
         "memory_bytes": report.memory_bytes,
         "driver_version": report.driver_version,
+        "toolkit_version": report.toolkit_version,
         "labels": dict(report.labels),
         "accelerators": cards,
     }

@@ -1,5 +1,6 @@
 """Jobs: submit, look, cancel, and everything there is to know about one."""
 
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -195,10 +196,12 @@ def _check_pending(session: Session, tenant: str) -> None:
 
 
 def _check_size(session: Session, city: City, tenant: str, spec: JobSpec) -> None:
-    """Refuse what is larger than every cluster, in each alternative. Hardware nobody has yet may still come: such a job waits."""
+    """Refuse what is larger than every cluster, in each alternative. Hardware nobody has yet may still come, as may a label or a
+    newer driver on nodes that are there: such a job waits."""
     now = city.clock()
     fleet = registered_fleet(session)
     job = queued_job(load_registry(session), "", tenant, now, spec, {}, now)
+    job = replace(job, shapes=tuple(replace(shape, constraints=()) for shape in job.shapes))
     verdict = could_ever_fit(Snapshot(0, fleet, fleet.all_free(), Usage.none(fleet), (job,)), job)
     if verdict is not None and all(reason.code.startswith("never_larger") for reason in verdict.reasons):
         reason = verdict.reasons[0]

@@ -43,7 +43,10 @@ class ProbeResult(Wire):
 
 
 class NodeReport(Wire):
-    """A full snapshot of one node. `sequence` only grows while the agent lives; a restarted agent starts a new `boot`."""
+    """A full snapshot of one node. `sequence` only grows while the agent lives; a restarted agent starts a new `boot`.
+
+    `driver_version` is that of its accelerators, `toolkit_version` the newest CUDA its driver serves or the CANN it has.
+    """
 
     hostname: NodeName
     boot: Key
@@ -54,6 +57,7 @@ class NodeReport(Wire):
     memory_bytes: Count
     memory_used_bytes: Count | None = None
     driver_version: Text | None = None
+    toolkit_version: Text | None = None
     labels: Annotated[dict[Key, Text], Field(max_length=32)] = Field(default_factory=dict)
     accelerators: Annotated[list[Accelerator], Field(max_length=MAX_ACCELERATORS)] = Field(default_factory=list)
     probes: Annotated[list[ProbeResult], Field(max_length=32)] = Field(default_factory=list)
@@ -111,6 +115,8 @@ class NodeView(Wire):
     heard_seconds_ago: Count | None
     cpu_cores: Count
     memory_bytes: Count
+    driver_version: str | None = None
+    toolkit_version: str | None = None
     labels: dict[str, str]
     accelerators: list[Accelerator]
 

@@ -10,6 +10,7 @@ from scheduler.contract.base import Count, Duration, EventView, Key, Moment, Mon
 from scheduler.domain.clock import parse_duration_seconds
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.states import AttemptState, JobState
+from scheduler.domain.versions import parse_range
 
 MAX_NODES = 10_000
 MAX_CARDS_PER_NODE = 64
@@ -41,6 +42,11 @@ def _relative_or_absolute(path: str) -> str:
 Argument = Annotated[str, StringConstraints(max_length=4096)]
 Path = Annotated[str, StringConstraints(min_length=1, max_length=1024), AfterValidator(_relative_or_absolute)]
 Model = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+-]{0,63}$")]
+Versions = Annotated[str, AfterValidator(lambda text: parse_range(text).text)]
+"""A range such as `>=12.2,<13`, compared as version numbers (`scheduler.domain.versions`)."""
+
+
+_OF_ACCELERATORS = ("hardware_class", "vendors", "models", "memory_gib", "driver", "toolkit")
 
 
 class Hardware(Wire):
@@ -48,7 +54,8 @@ class Hardware(Wire):
 
     `memory_gib` is the least memory of each accelerator; `cpus` and `host_memory_gib` are what each node must have beside
     them. A job without accelerators says `per_node: 0` and how many `cpus`. With `min_nodes` below `nodes` the job starts
-    on as many nodes as fit, at least `min_nodes`.
+    on as many nodes as fit, at least `min_nodes`. Of each node, `labels` names the value or values it must have, `driver` and
+    `toolkit` (CUDA, CANN, …) the versions.
     """
 
     hardware_class: HardwareClass | None = Field(default=None, alias="class")
@@ -61,16 +68,27 @@ class Hardware(Wire):
     cpus: Annotated[int, Field(ge=0, le=4096)] = 0
     host_memory_gib: Annotated[int, Field(ge=0, le=65_536)] = 0
     topology: Literal["any", "rack"] = "any"
+    labels: Annotated[dict[Key, Text | Annotated[tuple[Text, ...], Field(min_length=1, max_length=16)]], Field(max_length=16)] = (
+        Field(default_factory=dict)
+    )
+    driver: Versions | None = None
+    toolkit: Versions | None = None
 
     @model_validator(mode="after")
     def _asks_for_something(self) -> Self:
         if self.per_node == 0 and self.cpus == 0:
             raise ValueError("per_node: 0 asks for no accelerators, so cpus must be at least 1")
-        if self.per_node == 0 and (self.models or self.vendors or self.memory_gib or self.hardware_class):
-            raise ValueError("class, vendors, models and memory_gib describe accelerators: they need per_node of at least 1")
+        if self.per_node == 0 and any(getattr(self, name) for name in _OF_ACCELERATORS):
+            names = ", ".join(_OF_ACCELERATORS).replace("hardware_class", "class")
+            raise ValueError(f"{names} describe accelerators: they need per_node of at least 1")
         if self.min_nodes is not None and self.min_nodes > self.nodes:
             raise ValueError(f"min_nodes may be at most nodes ({self.nodes})")
         return self
+
+    def label_values(self, key: str) -> tuple[str, ...]:
+        """The values of a label that will do."""
+        values = self.labels[key]
+        return (values,) if isinstance(values, str) else values
 
 
 class Checkpoint(Wire):

@@ -101,6 +101,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "needs {nodes} nodes × {per_node} × {what}; the largest cluster, {cluster}, has {total} such nodes in all",
         "zh": "需要 {nodes} 个节点 × {per_node} × {what};最大的集群 {cluster} 总共只有 {total} 个此类节点",
     },
+    "constraints_exclude": {
+        "en": "{have} nodes have {per_node} × {what}; what it asks of nodes leaves {left} of them ({each})",
+        "zh": "{have} 个节点具备 {per_node} × {what},其中 {left} 个满足其对节点的要求({each})",
+    },
     # why not there, said of one cluster
     "place_busy": {
         "en": "needs {nodes} nodes × {per_node} × {what}; {free} of its {total} such nodes are free now",
@@ -150,6 +154,7 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "zh": "将节点数由 {asked} 个减少为 {nodes} 个",
     },
     "change_other_model": {"en": "accept {class} {model} as well", "zh": "同时接受 {class} {model}"},
+    "change_drop_constraint": {"en": "do not ask for {constraint}", "zh": "不要求 {constraint}"},
     "change_no_rack": {"en": "do not insist on one rack", "zh": "不要求在同一机架内"},
     "change_shorter_runtime": {
         "en": "ask for a max_runtime of {max_runtime}: it then ends before the jobs ahead of it need the cards",

@@ -1,21 +1,26 @@
 """Why a job got nothing: a funnel from what exists, over what answers and has a price, to what is free, with the numbers."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 
 from scheduler.domain.reasons import Reason
 from scheduler.engine.fleet import NO_KIND, Bools
 from scheduler.engine.order import QueuedJob
-from scheduler.engine.place import capacity
+from scheduler.engine.place import capacity, node_fits
 from scheduler.engine.room import Room
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Snapshot, Verdict
 
 
 def explain(snapshot: Snapshot, room: Room, job: QueuedJob) -> Verdict:
-    """`never` if no alternative could run on the network as registered, even empty; `wait` otherwise. One reason a shape."""
-    reasons = [_why(snapshot, room, job, shape) for shape in job.shapes]
-    waits = tuple(reason for reason in reasons if not reason.code.startswith("never_"))
-    return Verdict("wait", waits) if waits else Verdict("never", tuple(reasons))
+    """`never` if no alternative could run on the network as registered, even empty; `wait` otherwise. One reason a shape, and
+    after it what its constraints exclude."""
+    reasons = [(shape, _why(snapshot, room, job, shape)) for shape in job.shapes]
+    waits = [(shape, reason) for shape, reason in reasons if not reason.code.startswith("never_")]
+    told = tuple(each for shape, reason in waits or reasons for each in (reason, *_excluded(snapshot, job, shape)))
+    return Verdict("wait" if waits else "never", told)
 
 
 def could_ever_fit(snapshot: Snapshot, job: QueuedJob) -> Verdict | None:
@@ -55,6 +60,26 @@ def _why(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape) -> Reason
         "total": int(total[row, cluster]),
     }
     return Reason(code, {**ask, **best})
+
+
+def _excluded(snapshot: Snapshot, job: QueuedJob, shape: Shape) -> Iterator[Reason]:
+    """How many of the nodes that are large enough each constraint leaves, where any is lost."""
+    if not shape.constraints:
+        return
+    fleet, bare = snapshot.fleet, replace(shape, constraints=())
+    large = np.zeros(len(fleet.nodes), dtype=np.bool_)
+    for kind in fleet.kinds_for(bare):
+        nodes = fleet.nodes_with(kind)
+        large[nodes] |= node_fits(fleet, fleet.empty, bare, kind, nodes)
+    if job.clusters is not None:
+        large &= np.array([cluster in job.clusters for cluster in fleet.clusters], dtype=np.bool_)[fleet.cluster_of]
+    have, left = np.count_nonzero(large), np.count_nonzero(large & fleet.meets(shape.constraints))
+    if left < have:
+        each = ", ".join(
+            f"{constraint}: {np.count_nonzero(large & fleet.meets((constraint,)))}" for constraint in shape.constraints
+        )
+        numbers: dict[str, str | int] = {"per_node": shape.per_node or 1, "what": bare.what()}
+        yield Reason("constraints_exclude", {**numbers, "have": int(have), "left": int(left), "each": each})
 
 
 def _priced(snapshot: Snapshot, job: QueuedJob, kinds: tuple[int, ...]) -> Bools:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.domain.hardware import HardwareClass
+from scheduler.engine.constraints import NO_TRAITS, Constraint, Traits
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
 
 Ints = NDArray[np.int64]
@@ -59,6 +60,7 @@ class Node:
     cards: tuple[Card, ...] = ()
     rack: str | None = None
     live: bool = True
+    traits: Traits = NO_TRAITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Fleet:
     _node_models: dict[int, "NodeModels"] = field(default_factory=dict)
     _starts: dict[int, Ints] = field(default_factory=dict)
     _positions: dict[int, Ints] = field(default_factory=dict)
+    _meets: dict[tuple[Constraint, ...], Bools] = field(default_factory=dict)
     capacities: dict[tuple[Shape, int], Ints] = field(default_factory=dict)
     """What `place.capacity` has found so far; it never changes, as the fleet does not."""
 
@@ -170,6 +173,16 @@ class Fleet:
         if shape not in self._kinds_of_shape:
             self._kinds_of_shape[shape] = tuple(n for n, kind in enumerate(self.kinds) if kind.suits(shape))
         return self._kinds_of_shape[shape]
+
+    def meets(self, constraints: tuple[Constraint, ...]) -> Bools:
+        """For each node: whether all of some constraints hold for it; looked up once, as what they ask about never changes."""
+        if constraints not in self._meets:
+            if len(constraints) == 1:
+                found = np.array([constraints[0].holds(node.traits) for node in self.nodes], dtype=np.bool_)
+            else:
+                found = np.logical_and.reduce([self.meets((each,)) for each in constraints])
+            self._meets[constraints] = found
+        return self._meets[constraints]
 
     def nodes_with(self, kind: int) -> Ints:
         """The nodes that have a kind of card, so that only those are looked at; every node for `NO_KIND`."""

@@ -109,6 +109,8 @@ class Packing:
                 cost += np.sort(each, axis=1)[:, : shape.per_node].sum(axis=1)
         cost += _short(before, taken, cpu, shape.cpu_milli, self.cores_per_card[nodes])
         cost += _short(before, taken, memory, shape.memory_bytes, self.memory_per_card[nodes])
+        if shape.constraints:
+            fits &= self.fleet.meets(shape.constraints)[nodes]
         cost += UNTOUCHED * ((before > 0) & (before == self._all_milli[nodes]))
         cost[~fits] = np.inf
         return cost.round(6)

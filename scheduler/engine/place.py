@@ -43,6 +43,8 @@ def node_fits(fleet: Fleet, free: Free, shape: Shape, kind: int, nodes: Ints) ->
     if kind != NO_KIND:
         usable = (fleet.card_kind[nodes] == kind) & (free.card_milli[nodes] >= shape.card_milli)
         fits &= usable.sum(axis=1) >= shape.per_node
+    if shape.constraints:
+        fits &= fleet.meets(shape.constraints)[nodes]
     return fits
 
 
@@ -73,7 +75,7 @@ def capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
 
 
 def _capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
-    if shape.one_rack:
+    if shape.one_rack or shape.constraints:
         nodes = fleet.nodes_with(kind)
         return gang_nodes(fleet, nodes[node_fits(fleet, fleet.empty, shape, kind, nodes)], shape)
     models = fleet.node_models(kind)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scheduler.engine.constraints import Constraint
 from scheduler.engine.fleet import Allocation, Bools, Fleet, Free, Ints
 from scheduler.engine.place import gang_nodes, node_fits
 from scheduler.engine.shape import Shape
@@ -16,8 +17,9 @@ from scheduler.engine.shape import Shape
 MOSTLY_CHANGED = 8
 """From one node in eight on it is cheaper to ask about all of them again."""
 
-Size = tuple[int, int, int, int, int]
-"""Kind of card, cards per node, milli per card, milli-cores, bytes of memory: all that decides whether a member fits on a node."""
+Size = tuple[int, int, int, int, int, tuple[Constraint, ...]]
+"""Kind of card, cards per node, milli per card, milli-cores, bytes of memory, constraints: all that decides whether a member fits
+on a node."""
 
 
 @dataclass(slots=True)
@@ -69,7 +71,7 @@ class Room:
         return found
 
     def _answer(self, shape: Shape, kind: int) -> _Answer:
-        size = (kind, shape.per_node, shape.card_milli, shape.cpu_milli, shape.memory_bytes)
+        size = (kind, shape.per_node, shape.card_milli, shape.cpu_milli, shape.memory_bytes, shape.constraints)
         answer = self._answers.get(size)
         if answer is None or len(self._changed) - answer.seen > len(answer.nodes) // MOSTLY_CHANGED:
             answer = self._answers[size] = self._ask(shape, kind)

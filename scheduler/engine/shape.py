@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from scheduler.contract.job import Hardware, JobSpec
 from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.versions import parse_range
+from scheduler.engine.constraints import Constraint, LabelIn, VersionIn
 
 WHOLE_CARD_MILLI = 1000
 GIB = 2**30
@@ -14,7 +16,7 @@ class Shape:
     """`nodes` distinct nodes of one cluster, each giving `per_node` cards of one model (or none), CPU and memory.
 
     With `min_nodes` below `nodes` any number of nodes between the two will do. `card_milli` below 1000 asks for a part of
-    one card. Empty `vendors` or `models` and a class of None mean any.
+    one card. Empty `vendors` or `models` and a class of None mean any. Nodes that do not meet all `constraints` do not count.
     """
 
     nodes: int
@@ -28,9 +30,13 @@ class Shape:
     cpu_milli: int = 0
     memory_bytes: int = 0
     one_rack: bool = False
+    constraints: tuple[Constraint, ...] = ()
 
     def what(self) -> str:
-        """The cards asked for, in a few words that read the same in zh and en apart from the class."""
+        """What is asked for of a node, in a few words that read the same in zh and en apart from the class."""
+        return " ".join((self._cards(), *map(str, self.constraints)))
+
+    def _cards(self) -> str:
         if self.per_node == 0:
             return f"{self.cpu_milli // 1000} CPU"
         words = [self.hardware_class.value] if self.hardware_class else []
@@ -60,4 +66,16 @@ def shape_of(hardware: Hardware) -> Shape:
         cpu_milli=hardware.cpus * 1000,
         memory_bytes=hardware.host_memory_gib * GIB,
         one_rack=hardware.topology == "rack",
+        constraints=_constraints(hardware),
     )
+
+
+def _constraints(hardware: Hardware) -> tuple[Constraint, ...]:
+    """Versions, then labels by name: equal requests make equal shapes."""
+    found: list[Constraint] = []
+    if hardware.driver is not None:
+        found.append(VersionIn("driver", parse_range(hardware.driver)))
+    if hardware.toolkit is not None:
+        found.append(VersionIn("toolkit", parse_range(hardware.toolkit)))
+    found += [LabelIn(key, frozenset(hardware.label_values(key))) for key in sorted(hardware.labels)]
+    return tuple(found)

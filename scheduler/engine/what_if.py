@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from scheduler.domain.clock import MICROS_PER_SECOND, format_duration
 from scheduler.domain.reasons import Reason
+from scheduler.engine.constraints import Constraint
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Free
 from scheduler.engine.offers import Offer, offers
@@ -22,6 +23,9 @@ MAX_DECIDED = 5_000
 
 MAX_MODELS = 3
 """Other models that are suggested at once, cheapest first."""
+
+MAX_CONSTRAINTS = 4
+"""Constraints on nodes that are dropped one at a time, the first ones."""
 
 MIN_RUNTIME_SECONDS = 60
 """A shorter `max_runtime` than this is not worth suggesting."""
@@ -104,6 +108,7 @@ def changes(rounds: Rounds, job: QueuedJob, decisions: Decisions, others: Sequen
     if job.hold is None:
         found += _fewer_nodes(rounds, job)
         found += _other_models(rounds, job)
+        found += _fewer_constraints(rounds, job)
         found += _no_rack(rounds, job)
         found += _shorter_runtime(rounds, job, decisions)
     found += [change for each in others if (change := _tried(rounds, each)) is not None]
@@ -169,6 +174,21 @@ def _other_models(rounds: Rounds, job: QueuedJob) -> Iterator[Change]:
         if change is not None:
             suggested += 1
             yield change
+
+
+def _fewer_constraints(rounds: Rounds, job: QueuedJob) -> Iterator[Change]:
+    """Each constraint on nodes without which it would start; where no single one is enough, all of them."""
+    asked = list(dict.fromkeys(constraint for shape in job.shapes for constraint in shape.constraints))
+    found = [change for each in asked[:MAX_CONSTRAINTS] if (change := _without(rounds, job, [each])) is not None]
+    if not found and len(asked) > 1 and (change := _without(rounds, job, asked)) is not None:
+        found = [change]
+    yield from found
+
+
+def _without(rounds: Rounds, job: QueuedJob, dropped: Sequence[Constraint]) -> Change | None:
+    shapes = (replace(shape, constraints=tuple(each for each in shape.constraints if each not in dropped)) for shape in job.shapes)
+    reason = Reason("change_drop_constraint", {"constraint": ", ".join(map(str, dropped))})
+    return _tried(rounds, Variation(replace(job, shapes=tuple(shapes)), reason))
 
 
 def _no_rack(rounds: Rounds, job: QueuedJob) -> Iterator[Change]:

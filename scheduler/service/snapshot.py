@@ -14,6 +14,8 @@ from scheduler.domain.clock import MICROS_PER_SECOND, to_micros
 from scheduler.domain.hardware import Health, shipped_catalogue
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JobState
+from scheduler.domain.versions import parse_version
+from scheduler.engine.constraints import Traits
 from scheduler.engine.fleet import NO_KIND, Allocation, Card, Fleet, Kind, Node
 from scheduler.engine.order import QueuedJob, Usage, held
 from scheduler.engine.place import Place
@@ -151,6 +153,11 @@ def _node(row: NodeRow, usable: tuple[Health, ...], *, live: bool) -> Node:
         cards=tuple(_card(Accelerator.model_validate(card), usable) for card in capacity["accelerators"]),
         rack=capacity["labels"].get("rack"),
         live=live,
+        traits=Traits(
+            labels=frozenset(capacity["labels"].items()),
+            driver=parse_version(capacity.get("driver_version") or ""),
+            toolkit=parse_version(capacity.get("toolkit_version") or ""),
+        ),
     )
 
 

@@ -202,6 +202,37 @@ def test_a_job_without_cards_is_quoted_by_the_core(town: World) -> None:
     assert option["per_hour"]["contracted_amount"] == "1.600000"
 
 
+def test_a_job_may_ask_for_labels_and_versions_and_is_told_what_they_cost_it(town: World) -> None:
+    cards = [card(n, "H800", uuid=f"new-{n}") for n in range(8)]
+    versions = {"driver_version": "550.54.15", "toolkit_version": "12.4", "labels": {"pool": "training"}}
+    town.report("sz-nvidia", "node-3", cards, **versions)
+    town.report("sz-nvidia", "node-2", [card(n, "H800") for n in range(8)], driver_version="535.104.05", toolkit_version="12.2")
+    nodes = {node["hostname"]: (node["driver_version"], node["toolkit_version"]) for node in town.get("/v1/nodes")["nodes"]}
+    assert nodes == {"node-1": (None, None), "node-2": ("535.104.05", "12.2"), "node-3": ("550.54.15", "12.4")}
+    wish = {"models": ["H800"], "per_node": 8, "driver": ">=550", "toolkit": ">= 12.2, < 13", "labels": {"pool": ["training"]}}
+    job = town.submit(hardware=wish)
+    town.turn()
+    assert explain(town, job["id"])["placed"]["nodes"] == ["node-3"]
+
+    told = quote(town, hardware=wish)
+    (reason,) = [each for each in told["reasons"] if each["code"] == "constraints_exclude"]
+    each = "driver>=550: 1, toolkit>=12.2,<13: 2, pool=training: 1"
+    assert reason["text"] == f"2 nodes have 8 × H800; what it asks of nodes leaves 1 of them ({each})"
+    assert "constraints_exclude" in {each["code"] for each in told["elsewhere"][1]["reasons"]}
+
+    two = town.submit(hardware={**wish, "nodes": 2})
+    assert (two["state"], two["verdict"]) == ("queued", None), "a driver may be renewed: such a job waits"
+    refused = town.call("POST", "/v1/jobs", "tenant-a", json=spec(hardware={**wish, "nodes": 3}))
+    problem(refused, 422, "job_never_fits", "hardware.nodes")
+
+
+def test_what_if_says_which_constraint_is_in_the_way(town: World) -> None:
+    town.report("sz-nvidia", "node-2", [card(n, "H800") for n in range(8)], driver_version="535.104.05")
+    quoted = quote(town, hardware={"models": ["H800"], "per_node": 8, "driver": ">=550"}, language="zh")
+    assert quoted["verdict"] == "never"
+    assert "不要求 driver>=550" in [change["reason"]["text"] for change in quoted["changes"]]
+
+
 def test_in_an_empty_city_a_quote_says_never_and_where_nothing_is(world: World) -> None:
     quoted = quote(world)
     assert (quoted["verdict"], quoted["options"], quoted["elsewhere"]) == ("never", [], [])

@@ -44,4 +44,5 @@ def _holds_member(fleet: Fleet, free: Free, shape: Shape, kind: int, row: int) -
         and free.card_milli[row, slot] >= shape.card_milli
     ]
     enough_cores = bool(free.cpu_milli[row] >= shape.cpu_milli) and bool(free.memory_bytes[row] >= shape.memory_bytes)
-    return enough_cores and len(usable) >= shape.per_node
+    suits = all(constraint.holds(fleet.nodes[row].traits) for constraint in shape.constraints)
+    return enough_cores and suits and len(usable) >= shape.per_node

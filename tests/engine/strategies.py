@@ -4,6 +4,8 @@ from hypothesis import strategies as st
 
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.reasons import Reason
+from scheduler.domain.versions import parse_range, parse_version
+from scheduler.engine.constraints import Constraint, LabelIn, Traits, VersionIn
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Card, Fleet, Kind, Node
 from scheduler.engine.order import QueuedJob
@@ -22,6 +24,26 @@ def _seldom(draw: st.DrawFn) -> bool:
 
 
 @st.composite
+def traits(draw: st.DrawFn) -> Traits:
+    """Two zones and three drivers, each sometimes not known."""
+    zone = draw(st.sampled_from((None, "east", "west")))
+    return Traits(
+        labels=frozenset({("zone", zone)} if zone else ()),
+        driver=parse_version(draw(st.sampled_from(("", "535.104.05", "550.54.15", "24.1.rc2")))),
+        toolkit=parse_version(draw(st.sampled_from(("", "12.2", "12.4")))),
+    )
+
+
+CONSTRAINTS: tuple[Constraint, ...] = (
+    LabelIn("zone", frozenset({"east"})),
+    LabelIn("zone", frozenset({"east", "west"})),
+    VersionIn("driver", parse_range(">=535.104")),
+    VersionIn("driver", parse_range("<550")),
+    VersionIn("toolkit", parse_range(">12.2")),
+)
+
+
+@st.composite
 def nodes(draw: st.DrawFn, number: int) -> Node:
     """Mostly of one kind of card; sometimes with another, an unhealthy card, or silent."""
     main = draw(st.sampled_from(KINDS))
@@ -36,6 +58,7 @@ def nodes(draw: st.DrawFn, number: int) -> Node:
         cards=tuple(Card(f"n{number}/{slot}", kind) for slot, kind in enumerate(kinds)),
         rack=draw(st.sampled_from((None, "r1", "r2"))),
         live=not _seldom(draw),
+        traits=draw(traits()),
     )
 
 
@@ -59,6 +82,7 @@ def shapes(draw: st.DrawFn) -> Shape:
         cpu_milli=draw(st.integers(0 if wants_cards else 1, 4)) * 1000,
         memory_bytes=draw(st.integers(0, 3)) * GIB,
         one_rack=_seldom(draw),
+        constraints=tuple(draw(st.lists(st.sampled_from(CONSTRAINTS), max_size=2))) if _seldom(draw) else (),
     )
 
 

@@ -73,6 +73,7 @@ def test_a_grant_is_a_whole_gang_where_the_job_may_go(moment: Snapshot) -> None:
         assert all(fleet.nodes[row].live for row in rows)
         assert job.hold is None
         assert job.clusters is None or cluster in job.clusters
+        assert all(constraint.holds(fleet.nodes[row].traits) for constraint in shape.constraints for row in rows)
         assert not shape.one_rack or len({fleet.nodes[row].rack for row in rows}) == 1
         for part in place.allocations:
             kinds = {fleet.nodes[part.node].cards[slot].kind for slot in part.slots}

@@ -2,6 +2,8 @@
 
 from scheduler.contract.job import JobSpec
 from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.versions import parse_range
+from scheduler.engine.constraints import LabelIn, VersionIn
 from scheduler.engine.shape import GIB, shapes_of
 from tests.engine.builders import gang
 
@@ -25,6 +27,9 @@ def test_every_wish_of_a_spec_is_in_the_shape() -> None:
                 "cpus": 32,
                 "host_memory_gib": 256,
                 "topology": "rack",
+                "labels": {"zone": ["west", "east"], "pool": "training"},
+                "toolkit": ">=12.2, <13",
+                "driver": ">=535.104",
             }
         )
     )
@@ -39,6 +44,12 @@ def test_every_wish_of_a_spec_is_in_the_shape() -> None:
         cpu_milli=32_000,
         memory_bytes=256 * GIB,
         one_rack=True,
+        constraints=(
+            VersionIn("driver", parse_range(">=535.104")),
+            VersionIn("toolkit", parse_range(">=12.2,<13")),
+            LabelIn("pool", frozenset({"training"})),
+            LabelIn("zone", frozenset({"east", "west"})),
+        ),
     )
 
 

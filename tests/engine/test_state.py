@@ -3,6 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.domain.versions import parse_range, parse_version
+from scheduler.engine.constraints import LabelIn, Traits, VersionIn
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Fleet
 from scheduler.engine.order import QueuedJob
@@ -13,8 +15,14 @@ from tests.engine.builders import HOPPER, gang, job, node
 
 FLEET = Fleet.of(
     [
-        *(node(f"n{number}", cluster="a", rack=f"r{number // 2}") for number in range(4)),
-        *(node(f"m{number}", cluster="b", kind=HOPPER, cpus=32) for number in range(3)),
+        *(
+            node(f"n{number}", cluster="a", rack=f"r{number // 2}", traits=Traits(frozenset({("zone", f"z{number % 2}")})))
+            for number in range(4)
+        ),
+        *(
+            node(f"m{number}", cluster="b", kind=HOPPER, cpus=32, traits=Traits(driver=parse_version(driver)))
+            for number, driver in enumerate(("535.104.05", "550.54.15", ""))
+        ),
         node("cpu", cluster="b", cards=0),
     ]
 )
@@ -23,6 +31,12 @@ SHAPES = st.one_of(
     st.builds(gang, nodes=st.integers(1, 3), per_node=st.sampled_from([1, 4, 8]), cpu_milli=st.sampled_from([0, 16_000, 33_000])),
     st.builds(gang, nodes=st.just(1), per_node=st.just(1), card_milli=st.sampled_from([250, 500])),
     st.builds(gang, nodes=st.just(2), per_node=st.just(8), one_rack=st.just(True)),
+    st.builds(
+        gang,
+        nodes=st.integers(1, 2),
+        per_node=st.sampled_from([4, 8]),
+        constraints=st.sampled_from([(LabelIn("zone", frozenset({"z1"})),), (VersionIn("driver", parse_range(">=550")),)]),
+    ),
     st.builds(gang, nodes=st.just(1), per_node=st.just(0), cpu_milli=st.sampled_from([8_000, 60_000])),
 )
 

@@ -7,6 +7,8 @@ import pytest
 
 from scheduler.contract.scheduling import SchedulingPolicy
 from scheduler.domain.states import AttemptState, JobState
+from scheduler.domain.versions import parse_version
+from scheduler.engine.constraints import Traits
 from scheduler.engine.snapshot import Backfill
 from scheduler.service.snapshot import Round, load_round
 from scheduler.store.database import CITY, Database
@@ -148,3 +150,15 @@ def test_racks_come_from_labels(city: Database) -> None:
         node.capacity = {**node.capacity, "labels": {"rack": "r-1"}}
         session.add(node)
     assert {node.name: node.rack for node in look(city).snapshot.fleet.nodes}["s3"] == "r-1"
+
+
+def test_what_nodes_say_of_themselves_is_known_to_the_engine(city: Database) -> None:
+    with city.write(CITY) as session:
+        said = {"labels": {"zone": "east"}, "driver_version": "550.54.15", "toolkit_version": "12.4, 8.0"}
+        for name, capacity in (("s3", said), ("s4", {"driver_version": None})):
+            node = node_row("sz", name, ascend(name))
+            node.capacity = {**node.capacity, **capacity}
+            session.add(node)
+    traits = {node.name: node.traits for node in look(city).snapshot.fleet.nodes}
+    assert traits["s3"] == Traits(frozenset({("zone", "east")}), driver=parse_version("550.54.15"))
+    assert traits["s4"] == Traits(), "stored before there were versions, or without any"

@@ -36,10 +36,14 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one probe saw. Absent hardware is an empty reading; `error` says what could not be seen, beside what could."""
+    """What one probe saw. Absent hardware is an empty reading; `error` says what could not be seen, beside what could.
+
+    `toolkit_version` is the newest version of the vendor's toolkit (CUDA, CANN) that programs on this node can use.
+    """
 
     devices: tuple[Device, ...] = ()
     driver_version: str | None = None
+    toolkit_version: str | None = None
     error: str | None = None
 
 

@@ -31,6 +31,8 @@ SITE: dict[str, Any] = {
             "cpu_cores": 192,
             "memory_gib": 1536,
             "nodes_per_rack": 4,
+            "driver_version": "24.1.rc2",
+            "labels": {"pool": "t"},
             "cards": {"vendor": "huawei", "model": "910B3", "count": 8, "memory_gib": 64},
         }
     ],

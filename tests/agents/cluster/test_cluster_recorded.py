@@ -123,6 +123,9 @@ def test_a_sites_nodes_and_cards_are_distinct_and_stay_the_same() -> None:
     assert len(set(uuids)) == 240
     assert uuids[0] == "recorded-site-1-n-01-0"
     assert len({report.labels["rack"] for report in reports}) == 8
+    assert {(report.driver_version, report.toolkit_version, report.labels["pool"]) for report in reports} == {
+        ("24.1.rc2", None, "t")
+    }
     assert {report.sequence for report in reports} == {1}
     assert nodes.report("n-01").sequence == 2
     assert NodeReport.model_validate_json(reports[0].model_dump_json()) == reports[0]

@@ -17,6 +17,7 @@ static card cards[] = {
 int nvmlInitWithFlags(unsigned flags) { const char *code = getenv("MOCK_NVML_INIT"); return code ? atoi(code) : SUCCESS; }
 int nvmlShutdown(void) { return SUCCESS; }
 int nvmlSystemGetDriverVersion(char *out, unsigned size) { strncpy(out, "550.54.15", size); return SUCCESS; }
+int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = 12040; return SUCCESS; }
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return SUCCESS; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, card **out) { *out = &cards[index]; return SUCCESS; }
 int nvmlDeviceGetName(card *c, char *out, unsigned size) { strncpy(out, c->name, size); return SUCCESS; }

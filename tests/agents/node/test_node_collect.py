@@ -95,8 +95,8 @@ def test_a_long_error_fits_the_report() -> None:
 
 
 def test_driver_versions_of_all_vendors_are_named() -> None:
-    report = _report(one=Reading(driver_version="550.54"), two=Reading(driver_version="25.2"))
-    assert report.driver_version == "550.54, 25.2"
+    report = _report(one=Reading(driver_version="550.54", toolkit_version="12.4"), two=Reading(driver_version="25.2"))
+    assert (report.driver_version, report.toolkit_version) == ("550.54, 25.2", "12.4")
 
 
 def test_this_machine_has_cores_and_memory() -> None:

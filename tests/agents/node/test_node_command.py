@@ -58,9 +58,9 @@ def test_a_table_shows_missing_sensors_as_missing_and_what_ails_a_card(
     card = {"index": 0, "vendor": "metax", "model": "MXC500", "hardware_class": "domestic", "uuid": "GPU-7", "memory_bytes": 2**36}
     sensors = {"utilisation_percent": 0, "power_milliwatts": 36_900}
     ill = {"health": "degraded", "health_reasons": ["memory_errors", "reset_required"]}
-    print_report(_report(driver_version="2.3", accelerators=[card | sensors | ill]))
+    print_report(_report(driver_version="2.3", toolkit_version="1.9", accelerators=[card | sensors | ill]))
     printed = capsys.readouterr().out
-    assert "driver 2.3" in printed
+    assert "driver 2.3, toolkit 1.9" in printed
     row = next(line.split() for line in printed.splitlines() if "MXC500" in line)
     assert " ".join(row) == "0 metax MXC500 domestic degraded -/64 GiB 0 % 37 W - GPU-7"
     assert "GPU-7 is degraded: memory_errors, reset_required" in printed

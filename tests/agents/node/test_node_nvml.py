@@ -43,6 +43,10 @@ class FakeNvml:
     def nvmlSystemGetDriverVersion(self) -> str:
         return "550.54.15"
 
+    def nvmlSystemGetCudaDriverVersion_v2(self) -> int:
+        self._fail("nvmlSystemGetCudaDriverVersion_v2")
+        return 12_040
+
     def nvmlDeviceGetCount(self) -> int:
         self._fail("nvmlDeviceGetCount")
         return self.count
@@ -96,7 +100,13 @@ def test_a_machine_without_nvml_is_no_error(absence: int) -> None:
 
 
 def test_a_driver_without_cards_is_no_error() -> None:
-    assert NvmlProbe(FakeNvml(count=0)).probe() == Reading(driver_version="550.54.15")
+    assert NvmlProbe(FakeNvml(count=0)).probe() == Reading(driver_version="550.54.15", toolkit_version="12.4")
+
+
+def test_a_driver_that_does_not_tell_its_cuda_version_leaves_it_unknown() -> None:
+    nvml = FakeNvml(count=0)
+    nvml.broken = {"nvmlSystemGetCudaDriverVersion_v2": pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}
+    assert NvmlProbe(nvml).probe() == Reading(driver_version="550.54.15")
 
 
 def test_a_card_is_told_in_the_vendors_words_with_its_pci_vendor() -> None:
@@ -238,7 +248,7 @@ def _report_beside(library: Path, **environment: str) -> dict[str, Any]:
 
 def test_the_real_binding_reads_a_library(mock_library: Path) -> None:
     report = _report_beside(mock_library)
-    assert report["driver_version"] == "550.54.15"
+    assert (report["driver_version"], report["toolkit_version"]) == ("550.54.15", "12.4")
     assert report["probes"] == [{"probe": "nvml", "found": 2, "error": None}]
     known, unknown = report["accelerators"]
     assert known == {
