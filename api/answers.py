@@ -1,11 +1,12 @@
 """Answers as the API shows them, in the language asked for."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from api.views import reason_view, stored_reason_view
 from scheduler.contract.answers import (
     CostEstimate,
+    DeadlineProspect,
     Explanation,
     HelpfulChange,
     PlacementOption,
@@ -18,12 +19,14 @@ from scheduler.contract.answers import (
 )
 from scheduler.contract.base import ReasonView
 from scheduler.contract.cost import Tag
-from scheduler.domain.clock import from_micros
+from scheduler.contract.job import JobSpec
+from scheduler.domain.clock import from_micros, to_micros
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Language, Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_WAITING, JobState
 from scheduler.engine.answers import Position, Refusal
+from scheduler.engine.deadline import prospect_of_run
 from scheduler.engine.start import Method, Start
 from scheduler.engine.what_if import Change
 from scheduler.service.answers import Amounts, Answered, PricedOption, counts
@@ -50,6 +53,7 @@ def quote_view(answered: Answered, recorded: frozenset[str], language: Language,
         elsewhere=_elsewhere(answer.refusals, language),
         changes=[_change(change, language) for change in answer.changes],
         limited=answer.limited,
+        deadline=_deadline(answer.deadline, answer.remedies, language),
     )
 
 
@@ -70,8 +74,25 @@ def explanation_view(
         options=[_option(each, recorded, language) for each in answered.options] if answered else [],
         elsewhere=_elsewhere(answered.answer.refusals, language) if answered else [],
         limited=answered.answer.limited if answered else False,
+        deadline=_deadline(_of_run(job, attempt), (), language),
         placed=placed,
     )
+
+
+def _deadline(reason: Reason | None, changes: Sequence[Reason], language: Language) -> DeadlineProspect | None:
+    if reason is None:
+        return None
+    told = [reason_view(change, language) for change in changes]
+    return DeadlineProspect(deadline=reason.numbers["deadline"], reason=reason_view(reason, language), changes=told)
+
+
+def _of_run(job: JobRow, attempt: AttemptRow | None) -> Reason | None:
+    """What a run's end at the latest means for the deadline of its job."""
+    spec = JobSpec.model_validate(job.spec)
+    if spec.deadline is None or attempt is None or attempt.state not in ATTEMPT_ACTIVE:
+        return None
+    ends_by = (attempt.started_at or attempt.granted_at) + timedelta(seconds=spec.max_runtime_seconds)
+    return prospect_of_run(to_micros(spec.deadline), to_micros(ends_by))
 
 
 def _position(position: Position, language: Language) -> QueuePosition:

@@ -55,6 +55,12 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "{count} 个字段不符合要求,见 errors",
     ),
     "unknown_reference": (422, "Unknown reference", "{field}: there is no {noun} {id}", "{field}:不存在 {noun} {id}"),
+    "deadline_in_past": (
+        422,
+        "Deadline in the past",
+        "deadline: {deadline} is past; a moment after {now} is needed",
+        "deadline:{deadline} 已过去,须为 {now} 之后的时间",
+    ),
     "job_never_fits": (422, "Larger than any cluster", "{reason}; nothing was stored", "{reason_zh};未保存"),
     "idempotency_key_reused": (
         422,

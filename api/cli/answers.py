@@ -20,6 +20,8 @@ _WORDS = {
         "why": "why",
         "position": "position",
         "start": "start",
+        "deadline": "deadline",
+        "keeps": "would keep it",
         "helps": "would help",
         "elsewhere": "why not",
         "placed": "is in",
@@ -40,6 +42,8 @@ _WORDS = {
         "why": "原因",
         "position": "排队",
         "start": "启动",
+        "deadline": "截止",
+        "keeps": "可赶上",
         "helps": "可行调整",
         "elsewhere": "为何不去",
         "placed": "位于",
@@ -119,6 +123,10 @@ def lines(found: Situation, language: str) -> Iterator[str]:
         yield f"{words['position']}{colon}{found.position.text}"
     if found.start:
         yield f"{words['start']}{colon}{_start(found.start, found.as_of, language)}"
+    if found.deadline:
+        yield f"{words['deadline']}{colon}{found.deadline.reason.text}"
+        for keeps in found.deadline.changes:
+            yield f"{words['keeps']}{colon}{keeps.text}"
     for change in found.changes:
         where = f"{words['stops']} {change.cluster}" if change.stops else change.cluster
         price = f", {cny(change.per_hour.net_amount)} {words['net']}" if change.per_hour else ""

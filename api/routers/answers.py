@@ -7,7 +7,7 @@ from api.answers import explanation_view, quote_view
 from api.auth import TenantOnly, TenantOrStaff
 from api.city import TheCity
 from api.language import Lang
-from api.routers.jobs import check_references, find_job
+from api.routers.jobs import check_deadline, check_references, find_job
 from api.views import recorded_clusters
 from scheduler.contract.answers import Explanation, Quote
 from scheduler.contract.job import JobSpec
@@ -26,6 +26,7 @@ def make_quote(spec: JobSpec, city: TheCity, principal: TenantOnly, language: La
     with city.database.read(principal.scope) as session:
         check_references(session, spec)
     now, heard_at = city.clock(), city.live.heard_at()
+    check_deadline(spec, now)
     with city.database.read(CITY) as session:  # who is ahead and what is taken is everybody's; the answer only counts them
         answered = answer_spec(session, heard_at, str(principal.subject), spec, now)
         return quote_view(answered, recorded_clusters(session), language, now)

@@ -1,6 +1,7 @@
 """Jobs: submit, look, cancel, and everything there is to know about one."""
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -20,6 +21,7 @@ from scheduler.contract.cost import CostRecord, JobCosts
 from scheduler.contract.job import AttemptList, EventPage, JobPage, JobSpec, JobView
 from scheduler.contract.problem import FieldError
 from scheduler.contract.sync import MAX_LOG_BYTES, LogView
+from scheduler.domain.clock import rfc3339
 from scheduler.domain.states import JOB_FINAL, JOB_WAITING, JobState
 from scheduler.engine.explain import could_ever_fit
 from scheduler.engine.order import Usage
@@ -45,6 +47,7 @@ def submit_job(spec: JobSpec, city: TheCity, principal: TenantOnly, keyed: Keyed
     def effect(session: Session) -> tuple[int, BaseModel]:
         tenant = str(principal.subject)
         check_references(session, spec)
+        check_deadline(spec, city.clock())
         _check_size(session, city, tenant, spec)
         _check_pending(session, tenant)
         now = city.clock()
@@ -174,6 +177,14 @@ def check_references(session: Session, spec: JobSpec) -> None:
     for position, job_id in enumerate(spec.depends_on):
         if session.get(JobRow, job_id) is None:
             raise _unknown(f"depends_on.{position}", "job", job_id)
+
+
+def check_deadline(spec: JobSpec, now: datetime) -> None:
+    """Refuse a deadline that nothing submitted now can keep, because it has passed."""
+    if spec.deadline is not None and spec.deadline <= now:
+        numbers = {"deadline": rfc3339(spec.deadline), "now": rfc3339(now)}
+        message, message_zh = "a moment in the future is needed", "须为将来的时间"
+        raise ProblemError("deadline_in_past", [FieldError(field="deadline", message=message, message_zh=message_zh)], **numbers)
 
 
 def _programme_exists(session: Session, programme: str) -> bool:

@@ -85,6 +85,14 @@ class HelpfulChange(Wire):
     per_hour: CostEstimate | None
 
 
+class DeadlineProspect(Wire):
+    """Whether the job's deadline can be kept, and where that is not sure what would make it so: each change alone."""
+
+    deadline: Moment
+    reason: ReasonView
+    changes: list[ReasonView] = Field(default_factory=list)
+
+
 class Situation(Wire):
     """What can be said of a job at one moment. Options are in the order the engine would choose.
 
@@ -99,6 +107,7 @@ class Situation(Wire):
     elsewhere: list[PlaceRefusal] = Field(default_factory=list)
     changes: list[HelpfulChange] = Field(default_factory=list)
     limited: bool = False
+    deadline: DeadlineProspect | None = None
 
 
 class Quote(Situation):

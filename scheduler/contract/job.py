@@ -121,7 +121,7 @@ class VoucherRequest(Wire):
 
 
 class JobSpec(Wire):
-    """A training job as its owner writes it."""
+    """A training job as its owner writes it. It is wanted finished by `deadline`."""
 
     name: Name
     entrypoint: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256)]
@@ -138,6 +138,7 @@ class JobSpec(Wire):
     voucher: VoucherRequest | None = None
     retries: Retries = Retries()
     depends_on: Annotated[tuple[Key, ...], Field(max_length=64)] = ()
+    deadline: Moment | None = None
 
     @property
     def alternatives(self) -> tuple[Hardware, ...]:

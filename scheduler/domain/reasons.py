@@ -148,6 +148,32 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "zh": "按当前运行和排队的作业全部用满 max_runtime 推算;它们提前结束则更早,若有更高优先级的作业提交则更晚",
     },
     "start_unknown": {"en": "nothing that is known today tells when", "zh": "目前无法判断何时启动"},
+    # whether its deadline can be kept
+    "deadline_met_if_started_by": {
+        "en": "in time for its deadline {deadline} if it starts by {start_by}, and it starts by {starts}",
+        "zh": "最迟 {start_by} 启动即可赶上截止时间 {deadline},预计最迟 {starts} 启动",
+    },
+    "deadline_at_risk": {
+        "en": "must start by {start_by} to keep its deadline {deadline}; the latest start that can be told is {starts}",
+        "zh": "须在 {start_by} 前启动才能赶上截止时间 {deadline},预计最迟启动时间:{starts}",
+    },
+    "deadline_missed": {
+        "en": "had to start by {start_by} to keep its deadline {deadline}; now it does so only if it ends before its max_runtime",
+        "zh": "须在 {start_by} 前启动才能赶上截止时间 {deadline},现已错过,只有早于 max_runtime 结束才能赶上",
+    },
+    "deadline_kept": {
+        "en": "ends by {ends}, in time for its deadline {deadline}",
+        "zh": "最迟 {ends} 结束,可赶上截止时间 {deadline}",
+    },
+    "deadline_overrun": {
+        "en": "its max_runtime lasts until {ends}, after its deadline {deadline}; it keeps that only if it ends earlier",
+        "zh": "其 max_runtime 到 {ends} 为止,晚于截止时间 {deadline},只有提前结束才能赶上",
+    },
+    "change_runtime_for_deadline": {
+        "en": "ask for a max_runtime of {max_runtime}: it then keeps its deadline",
+        "zh": "将 max_runtime 缩短为 {max_runtime},即可赶上截止时间",
+    },
+    "change_later_deadline": {"en": "a deadline of {deadline} can be kept", "zh": "截止时间改为 {deadline} 即可赶上"},
     # what change would let it start
     "change_fewer_nodes": {
         "en": "ask for {nodes} node(s) instead of {asked}",

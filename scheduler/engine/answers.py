@@ -11,6 +11,7 @@ from typing import Literal
 
 from scheduler.domain.reasons import Reason
 from scheduler.engine.cycle import cycle
+from scheduler.engine.deadline import prospect
 from scheduler.engine.explain import explain
 from scheduler.engine.fleet import NO_KIND
 from scheduler.engine.offers import Offer, offers
@@ -18,7 +19,7 @@ from scheduler.engine.order import QueuedJob, in_order
 from scheduler.engine.room import Room
 from scheduler.engine.snapshot import Decisions, Snapshot
 from scheduler.engine.start import Start, start_of
-from scheduler.engine.what_if import Change, Rounds, Variation, changes, granted, offer_of
+from scheduler.engine.what_if import Change, Rounds, Variation, changes, granted, offer_of, remedies
 
 MAX_OPTIONS = 16
 MAX_CLUSTERS = 64
@@ -64,6 +65,10 @@ class Answer:
     refusals: tuple[Refusal, ...]
     changes: tuple[Change, ...]
     limited: bool
+    deadline: Reason | None = None
+    """Whether the job's deadline can be kept, where it has one."""
+    remedies: tuple[Reason, ...] = ()
+    """What would make it be kept where that is not sure."""
 
 
 def answer(snapshot: Snapshot, job: QueuedJob, others: Sequence[Variation] = ()) -> Answer:
@@ -76,15 +81,20 @@ def answer(snapshot: Snapshot, job: QueuedJob, others: Sequence[Variation] = ())
     grant = granted(decisions, job)
     verdict = None if grant else decisions.verdicts[job.id]
     options = _options(rounds, job, decisions)
+    start = start_of(whole, decisions, job)
+    helpful = () if grant else tuple(changes(rounds, job, decisions, others))
+    started_now_by = [change.reason for change in helpful if change.offer is not None]
     return Answer(
         verdict=verdict.kind if verdict else "fit",
         reasons=verdict.reasons if verdict else (grant.reason,) if grant else (),
         position=Position(len(ahead), sum(_compete(snapshot, each, job) for each in ahead)),
-        start=start_of(whole, decisions, job),
+        start=start,
         options=(*options, *_later(snapshot, job, options)),
         refusals=tuple(_refusals(rounds, job, options)),
-        changes=() if grant else tuple(changes(rounds, job, decisions, others)),
+        changes=helpful,
         limited=rounds.limited,
+        deadline=prospect(job, snapshot.now, start.latest),
+        remedies=tuple(remedies(job, snapshot.now, start.latest, started_now_by)),
     )
 
 
@@ -94,7 +104,7 @@ def served_before(snapshot: Snapshot, decisions: Decisions, job: QueuedJob) -> l
     places = {grant.job: grant.place for grant in decisions.grants}
     usage = snapshot.usage.copy()
     ahead = []
-    for each in in_order(snapshot.queue, usage, snapshot.weights):
+    for each in in_order(snapshot.queue, usage, snapshot.weights, snapshot.now):
         if each.id == job.id:
             break
         ahead.append(each)

@@ -1,7 +1,8 @@
 """The queue by class: jobs that ask for the same on the same terms stand in one line, and the engine decides about its head.
 
 A million jobs of a hundred shapes are a hundred lines. What orders the lines is kept in arrays, so the next one to serve is found
-without looking at the others one by one: priority, then weighted dominant share, then age, as in `order`.
+without looking at the others one by one: priority, then who must start soon to keep a deadline, then weighted dominant share, then
+age, as in `order`.
 """
 
 from bisect import bisect_left
@@ -11,8 +12,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.engine.fleet import Bools, Ints
-from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.order import NEAR_SECONDS, NOT_NEAR, QueuedJob, Usage, latest_start
 
 NOBODY = 2**62
 """The age of an empty line: younger than anything."""
@@ -36,6 +38,7 @@ class Backlog:
         self._tenants: dict[str, int] = {}
         self._priority = np.zeros(0, dtype=np.int64)
         self._tenant = np.zeros(0, dtype=np.int64)
+        self._start_by = np.zeros(0, dtype=np.int64)
         self.head_at = np.zeros(0, dtype=np.int64)
         self._next = np.zeros(0, dtype=np.int64)
         self.put(jobs)
@@ -87,12 +90,18 @@ class Backlog:
     def shares(self, usage: Usage, weights: Mapping[str, int]) -> "Shares":
         return Shares(list(self._tenants), usage, weights)
 
-    def first(self, candidates: Bools, shares: "Shares") -> int | None:
+    def urgencies(self, now: int) -> Ints | None:
+        """For each line how soon it must start to keep its deadline, as `order.urgency`; None where nobody must."""
+        near = (self._start_by >= now) & (self._start_by <= now + NEAR_SECONDS * MICROS_PER_SECOND)
+        return np.where(near, self._start_by, NOT_NEAR) if near.any() else None
+
+    def first(self, candidates: Bools, shares: "Shares", urgencies: Ints | None = None) -> int | None:
         """Which of some lines is served next; None when all of them are empty."""
         found: Ints = np.flatnonzero(candidates & (self.head_at != NOBODY))
         if not found.size:
             return None
-        for keys in (-self._priority, shares.of_line(self._tenant), self.head_at):
+        urgent = () if urgencies is None else (urgencies,)
+        for keys in (-self._priority, *urgent, shares.of_line(self._tenant), self.head_at):
             values = keys[found]
             found = found[values == values.min()]
         if found.size == 1:
@@ -100,7 +109,8 @@ class Backlog:
         return min(map(int, found), key=lambda number: self.lines[number].jobs[self._next[number]])
 
     def _line_of(self, job: QueuedJob) -> int:
-        likeness = (job.tenant, job.queue, job.priority, job.shapes, job.terms, job.clusters, job.max_runtime_seconds)
+        terms = (job.terms, job.clusters, job.max_runtime_seconds, job.deadline)
+        likeness = (job.tenant, job.queue, job.priority, job.shapes, *terms)
         number = self._number.get(likeness)
         if number is None:
             number = self._number[likeness] = len(self.lines)
@@ -112,6 +122,8 @@ class Backlog:
         new = self.lines[len(self._priority) :]
         self._priority = np.append(self._priority, [line.example.priority for line in new]).astype(np.int64)
         self._tenant = np.append(self._tenant, [self._tenants[line.example.tenant] for line in new]).astype(np.int64)
+        starts = (latest_start(line.example) for line in new)
+        self._start_by = np.append(self._start_by, [NOT_NEAR if each is None else each for each in starts]).astype(np.int64)
         self.head_at = np.append(self.head_at, [NOBODY] * len(new)).astype(np.int64)
         self._next = np.append(self._next, [0] * len(new)).astype(np.int64)
 

@@ -14,6 +14,7 @@ import numpy as np
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Reason
 from scheduler.engine.backlog import Backlog
+from scheduler.engine.deadline import noted
 from scheduler.engine.explain import explain
 from scheduler.engine.fleet import Bools
 from scheduler.engine.offers import Offer, best_offer
@@ -67,8 +68,8 @@ def serve(snapshot: Snapshot, backlog: Backlog, candidates: Bools, still: Callab
     hopeless: dict[object, Verdict] = {}
     of_line: dict[int, Verdict] = {}
     of_job: dict[str, Verdict] = {}
-    candidates = candidates.copy()
-    while (number := backlog.first(candidates, shares)) is not None:
+    candidates, urgencies = candidates.copy(), backlog.urgencies(snapshot.now)
+    while (number := backlog.first(candidates, shares, urgencies)) is not None:
         example, (_, id_) = backlog.lines[number].example, backlog.next_of(number)
         likeness = (example.queue, example.shapes, example.terms, example.clusters, example.max_runtime_seconds)
         verdict = hopeless.get(likeness) or _decide(round_, replace(example, id=id_))
@@ -79,9 +80,10 @@ def serve(snapshot: Snapshot, backlog: Backlog, candidates: Bools, still: Callab
                 candidates &= still(round_.now)
         elif verdict.reasons[0].code == RELEASE:
             backlog.take(number)
-            of_job[id_] = verdict
+            of_job[id_] = noted(verdict, example, snapshot.now, None)
         else:
-            hopeless[likeness] = of_line[number] = verdict
+            hopeless[likeness] = verdict
+            of_line[number] = noted(verdict, example, snapshot.now, _promised_start(round_, id_))
             candidates[number] = False
     promised_at = {each.job: each.at for each in round_.promises}
     return Served(tuple(round_.grants), tuple(round_.preemptions), of_line, of_job, promised_at, round_.usage, round_.quotas)
@@ -149,6 +151,10 @@ def _promise(round_: Round, job: QueuedJob) -> None:
     if found is not None:
         round_.promises.append(found)
         round_.promised |= pool
+
+
+def _promised_start(round_: Round, id_: str) -> int | None:
+    return next((each.at for each in round_.promises if each.job == id_), None)
 
 
 def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places: int, end: int) -> None:

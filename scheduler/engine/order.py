@@ -1,4 +1,4 @@
-"""In which order the queue is served: priority, then weighted dominant share, then age.
+"""In which order the queue is served: priority, then who must start soon for a deadline, then weighted dominant share, then age.
 
 The dominant share of a tenant is the largest part it holds of any resource of the network (Ghodsi et al., "Dominant Resource
 Fairness", NSDI 2011); resources are the cards of each hardware class, and CPU. Shares move with every grant of the round.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.reasons import Reason
 from scheduler.engine.fleet import NO_KIND, Fleet, Ints
@@ -21,6 +22,12 @@ _CLASSES = tuple(HardwareClass)
 CPU = len(_CLASSES)
 RESOURCES = CPU + 1
 
+NEAR_SECONDS = 3600
+"""A job whose latest start is at most so far away goes before those of its priority that have time."""
+
+NOT_NEAR = 2**62
+"""The urgency of a job that has time, has no deadline, or can no longer keep it."""
+
 
 @dataclass(frozen=True, slots=True)
 class QueuedJob:
@@ -28,7 +35,7 @@ class QueuedJob:
 
     `clusters`, where given, are the only ones it may go to; `hold` is a reason not to try it at all this round. Without
     `max_runtime_seconds` a job is taken to run for ever: it is never backfilled in front of a promise it could delay. `queue`
-    is whose quota it counts against; a queue without quota is unlimited.
+    is whose quota it counts against; a queue without quota is unlimited. It is wanted finished by `deadline`, microseconds.
     """
 
     id: str
@@ -41,6 +48,20 @@ class QueuedJob:
     hold: Reason | None = None
     max_runtime_seconds: int | None = None
     queue: str = ""
+    deadline: int | None = None
+
+
+def latest_start(job: QueuedJob) -> int | None:
+    """The last moment at which a start keeps the job's deadline even if it takes its whole `max_runtime`; None without either."""
+    if job.deadline is None or job.max_runtime_seconds is None:
+        return None
+    return job.deadline - job.max_runtime_seconds * MICROS_PER_SECOND
+
+
+def urgency(job: QueuedJob, now: int) -> int:
+    """The latest start of a job where that is near, else `NOT_NEAR`; the lower goes first."""
+    start_by = latest_start(job)
+    return NOT_NEAR if start_by is None or not now <= start_by <= now + NEAR_SECONDS * MICROS_PER_SECOND else start_by
 
 
 @dataclass(frozen=True)
@@ -92,19 +113,19 @@ def _counted(fleet: Fleet, kind: int, card_milli: int, cpu_milli: int) -> dict[R
     return counted
 
 
-def in_order(queue: Sequence[QueuedJob], usage: Usage, weights: Mapping[str, int]) -> Iterator[QueuedJob]:
+def in_order(queue: Sequence[QueuedJob], usage: Usage, weights: Mapping[str, int], now: int) -> Iterator[QueuedJob]:
     """The queue one job at a time; `usage` is read anew before each, so a grant lowers its tenant's standing at once."""
     bands: dict[int, dict[str, deque[QueuedJob]]] = defaultdict(lambda: defaultdict(deque))
-    for job in sorted(queue, key=lambda job: (job.submitted_at, job.id)):
+    for job in sorted(queue, key=lambda job: (urgency(job, now), job.submitted_at, job.id)):
         bands[job.priority][job.tenant].append(job)
     for priority in sorted(bands, reverse=True):
         tenants = bands[priority]
         while tenants:
-            tenant = min(tenants, key=lambda name: _standing(name, tenants[name][0], usage, weights))
+            tenant = min(tenants, key=lambda name: _standing(name, tenants[name][0], usage, weights, now))
             yield tenants[tenant].popleft()
             if not tenants[tenant]:
                 del tenants[tenant]
 
 
-def _standing(tenant: str, oldest: QueuedJob, usage: Usage, weights: Mapping[str, int]) -> tuple[float, int, str]:
-    return usage.dominant_share(tenant, weights), oldest.submitted_at, oldest.id
+def _standing(tenant: str, first: QueuedJob, usage: Usage, weights: Mapping[str, int], now: int) -> tuple[int, float, int, str]:
+    return urgency(first, now), usage.dominant_share(tenant, weights), first.submitted_at, first.id

@@ -4,16 +4,17 @@ A change leaves everybody else as they are: the same jobs are served before it, 
 Bounded: at most `MAX_VARIATIONS` changed jobs are tried, and no more rounds than the answer's work allows.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from scheduler.domain.clock import MICROS_PER_SECOND, format_duration
 from scheduler.domain.reasons import Reason
 from scheduler.engine.constraints import Constraint
 from scheduler.engine.cycle import cycle
+from scheduler.engine.deadline import moment_after
 from scheduler.engine.fleet import Free
 from scheduler.engine.offers import Offer, offers
-from scheduler.engine.order import QueuedJob
+from scheduler.engine.order import QueuedJob, latest_start
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Decisions, Grant, Snapshot
 
@@ -232,3 +233,21 @@ def _higher_priority(rounds: Rounds, job: QueuedJob, decisions: Decisions) -> It
             cluster = str(outcome.verdicts[job.id].reasons[0].numbers["cluster"])
             yield Change(raised, Reason("change_preempts", {"priority": priority, "stops": stops}), cluster, None, stops)
             return
+
+
+def remedies(job: QueuedJob, now: int, starts_by: int | None, started_now_by: Iterable[Reason]) -> Iterator[Reason]:
+    """What would make the deadline be kept where it is not sure to be: changes that start the job now, as far as that is in time,
+    a shorter `max_runtime`, and a later deadline."""
+    start_by = latest_start(job)
+    if job.deadline is None or job.max_runtime_seconds is None or start_by is None:
+        return
+    if starts_by is not None and max(starts_by, now) <= start_by:
+        return
+    if now <= start_by:
+        yield from started_now_by
+    if starts_by is not None:
+        seconds = (job.deadline - starts_by) // MICROS_PER_SECOND
+        if seconds >= MIN_RUNTIME_SECONDS:
+            yield Reason("change_runtime_for_deadline", {"max_runtime": format_duration(seconds)})
+        late = starts_by + job.max_runtime_seconds * MICROS_PER_SECOND
+        yield Reason("change_later_deadline", {"deadline": moment_after(late)})

@@ -111,6 +111,7 @@ def queued_job(
         hold=_hold(registry, spec, finished, now),
         max_runtime_seconds=spec.max_runtime_seconds,
         queue=tenant,
+        deadline=None if spec.deadline is None else to_micros(spec.deadline),
     )
 
 

@@ -75,6 +75,14 @@ def test_and_in_chinese() -> None:
     assert told[5] == "为何不去 hz:silent"
 
 
+def test_a_deadline_is_told_with_what_would_keep_it() -> None:
+    changes = [{"code": "change_later_deadline", "text": "later"}]
+    deadline = {"deadline": "2026-03-02T06:00:00Z", "reason": {"code": "deadline_at_risk", "text": "tight"}, "changes": changes}
+    found = waiting(deadline=deadline, changes=[], elsewhere=[], limited=False)
+    assert list(lines(found, "en"))[3:] == ["deadline: tight", "would keep it: later"]
+    assert list(lines(found, "zh"))[3:] == ["截止:tight", "可赶上:later"]
+
+
 def test_what_is_not_known_is_not_said() -> None:
     nothing = {"earliest": None, "latest": None, "method": "unknown", "text": "nobody knows"}
     told = list(lines(waiting(start=nothing, changes=[], elsewhere=[], position=None, limited=False), "en"))

@@ -97,6 +97,8 @@ def jobs(draw: st.DrawFn, number: int) -> QueuedJob:
         terms=draw(st.sampled_from(TERMS)),
         clusters=draw(st.frozensets(st.sampled_from(CLUSTERS))) if _seldom(draw) else None,
         hold=Reason("waiting_for_round") if _seldom(draw) and _seldom(draw) else None,
+        max_runtime_seconds=draw(st.sampled_from((60, 3600))) if _seldom(draw) else None,
+        deadline=NOW + draw(st.sampled_from((0, 60, 3600, 9000))) * SECOND if _seldom(draw) else None,
     )
 
 

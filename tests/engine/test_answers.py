@@ -263,7 +263,7 @@ def test_the_position_is_the_index_in_the_order(asked: tuple[Snapshot, QueuedJob
     moment, mine = asked
     places = {grant.job: grant.place for grant in cycle(moment).grants}
     usage, order = moment.usage.copy(), []
-    for each in in_order(moment.queue, usage, moment.weights):
+    for each in in_order(moment.queue, usage, moment.weights, moment.now):
         order.append(each.id)
         if each.id in places:
             usage.add(each.tenant, places[each.id])

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler.engine.fleet import Fleet
-from scheduler.engine.order import QueuedJob, Usage, in_order
+from scheduler.engine.order import QueuedJob, Usage, in_order, urgency
 from tests.engine.builders import HOPPER, job, node, place
 from tests.engine.strategies import queues
 
@@ -12,7 +12,7 @@ FLEET = Fleet.of([node("n1"), node("n2"), node("n3", kind=HOPPER), node("n4", ca
 
 
 def _order(queue: list[QueuedJob], usage: Usage | None = None, weights: dict[str, int] | None = None) -> list[str]:
-    return [each.id for each in in_order(queue, usage or Usage.none(FLEET), weights or {})]
+    return [each.id for each in in_order(queue, usage or Usage.none(FLEET), weights or {}, 0)]
 
 
 def test_priority_goes_before_everything() -> None:
@@ -46,7 +46,7 @@ def test_age_decides_between_equals_and_then_the_id() -> None:
 def test_a_grant_lowers_its_tenant_at_once() -> None:
     usage = Usage.none(FLEET)
     served = []
-    for each in in_order([job("a1", tenant="a"), job("a2", tenant="a"), job("b1", tenant="b", submitted_at=9)], usage, {}):
+    for each in in_order([job("a1", tenant="a"), job("a2", tenant="a"), job("b1", tenant="b", submitted_at=9)], usage, {}, 0):
         served.append(each.id)
         usage.add(each.tenant, place(FLEET, "n1", cards=1))
     assert served == ["a1", "b1", "a2"]
@@ -73,10 +73,10 @@ def test_a_share_given_back_is_gone_and_a_copy_is_apart() -> None:
 @settings(max_examples=60, deadline=None)
 @given(queues(), st.integers(0, 3))
 def test_everybody_is_served_once_and_no_tenant_overtakes_itself(queue: list[QueuedJob], rotation: int) -> None:
-    served = list(in_order(queue, Usage.none(FLEET), {}))
+    served = list(in_order(queue, Usage.none(FLEET), {}, 0))
     assert sorted(each.id for each in served) == sorted(each.id for each in queue)
-    assert served == list(in_order(queue[rotation:] + queue[:rotation], Usage.none(FLEET), {}))
+    assert served == list(in_order(queue[rotation:] + queue[:rotation], Usage.none(FLEET), {}, 0))
     assert [each.priority for each in served] == sorted((each.priority for each in queue), reverse=True)
     for tenant in {each.tenant for each in queue}:
         own = [each for each in served if each.tenant == tenant]
-        assert own == sorted(own, key=lambda each: (-each.priority, each.submitted_at, each.id))
+        assert own == sorted(own, key=lambda each: (-each.priority, urgency(each, 0), each.submitted_at, each.id))
