@@ -20,12 +20,12 @@ from scheduler.contract.answers import (
 from scheduler.contract.base import ReasonView
 from scheduler.contract.cost import Tag
 from scheduler.contract.job import JobSpec
-from scheduler.domain.clock import from_micros, to_micros
+from scheduler.domain.clock import format_duration, from_micros, to_micros
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Language, Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_WAITING, JobState
-from scheduler.engine.answers import Position, Refusal
+from scheduler.engine.answers import PastUse, Position, Refusal
 from scheduler.engine.deadline import prospect_of_run
 from scheduler.engine.start import Method, Start
 from scheduler.engine.what_if import Change
@@ -97,7 +97,19 @@ def _of_run(job: JobRow, attempt: AttemptRow | None) -> Reason | None:
 
 def _position(position: Position, language: Language) -> QueuePosition:
     text = Reason("position_in_queue", {"ahead": position.ahead, "competing": position.competing}).text(language)
-    return QueuePosition(ahead=position.ahead, competing=position.competing, text=text)
+    past_use = None if position.past_use is None else reason_view(_of_past(position.past_use), language)
+    return QueuePosition(ahead=position.ahead, competing=position.competing, text=text, past_use=past_use)
+
+
+def _of_past(past: PastUse) -> Reason:
+    numbers: dict[str, str | int] = {
+        "jobs": past.jobs,
+        "hours": past.unit_hours,
+        "half_life": format_duration(past.half_life_seconds),
+    }
+    if past.resource == "cpu":
+        return Reason("position_past_cores", numbers)
+    return Reason("position_past_cards", {**numbers, "class": past.resource})
 
 
 def _start(start: Start, language: Language) -> StartEstimate:

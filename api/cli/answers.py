@@ -11,7 +11,7 @@ from rich.table import Table
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption
 from api.cli.jobs import DEFAULT_TOKEN, As, JobId, Output, city_of, print_json, read_spec
 from api.cli.tables import console
-from scheduler.contract.answers import Explanation, PlacementOption, Situation, StartEstimate
+from scheduler.contract.answers import Explanation, PlacementOption, QueuePosition, Situation, StartEstimate
 from scheduler.contract.base import Moment
 from scheduler.domain.money import format_cny, parse_cny
 
@@ -119,8 +119,8 @@ def lines(found: Situation, language: str) -> Iterator[str]:
         yield f"{words['placed']}{colon}{found.placed.cluster} ({', '.join(found.placed.nodes)})"
     for reason in found.reasons:
         yield f"{words['why']}{colon}{reason.text}"
-    if found.position:
-        yield f"{words['position']}{colon}{found.position.text}"
+    for text in _position(found.position):
+        yield f"{words['position']}{colon}{text}"
     if found.start:
         yield f"{words['start']}{colon}{_start(found.start, found.as_of, language)}"
     if found.deadline:
@@ -135,6 +135,12 @@ def lines(found: Situation, language: str) -> Iterator[str]:
         yield f"{words['elsewhere']} {place.cluster}{colon}{'; '.join(reason.text for reason in place.reasons)}"
     if found.limited:
         yield words["limited"]
+
+
+def _position(position: QueuePosition | None) -> list[str]:
+    if position is None:
+        return []
+    return [position.text, position.past_use.text] if position.past_use else [position.text]
 
 
 def cny(amount: str) -> str:

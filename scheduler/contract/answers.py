@@ -60,11 +60,13 @@ class PlaceRefusal(Wire):
 
 
 class QueuePosition(Wire):
-    """How many jobs are served before it, and how many of those want cards it could take."""
+    """How many jobs are served before it, and how many of those want cards it could take. `past_use`: where some of them go first
+    because of what its tenant has used before."""
 
     ahead: Count
     competing: Count
     text: str
+    past_use: ReasonView | None = None
 
 
 class StartEstimate(Wire):

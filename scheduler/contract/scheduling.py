@@ -1,8 +1,21 @@
 """How a city schedules, where that is the operator's choice and no single job's or queue's."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from scheduler.contract.base import Wire
+from pydantic import AfterValidator
+
+from scheduler.contract.base import Duration, Wire
+from scheduler.domain.clock import format_duration, parse_duration_seconds
+
+MIN_HALF_LIFE_SECONDS = 3600
+MAX_HALF_LIFE_SECONDS = 90 * 86_400
+
+
+def _half_life(text: str) -> str:
+    if not MIN_HALF_LIFE_SECONDS <= parse_duration_seconds(text) <= MAX_HALF_LIFE_SECONDS:
+        least, most = map(format_duration, (MIN_HALF_LIFE_SECONDS, MAX_HALF_LIFE_SECONDS))
+        raise ValueError(f"a half-life from {least} to {most} is allowed, or null for none")
+    return text
 
 
 class SchedulingPolicy(Wire):
@@ -10,6 +23,13 @@ class SchedulingPolicy(Wire):
 
     `backfill`: `easy` promises a place to the first blocked job of each pool of cards, `conservative` to every blocked job: fewer
     jobs go in front, and more of those that wait know when they start at the latest.
+    `half_life`: what a tenant has used counts against it beside what it holds now, and half as much with every half-life that
+    has passed since; null lets only the present count.
     """
 
     backfill: Literal["easy", "conservative"] = "easy"
+    half_life: Annotated[Duration, AfterValidator(_half_life)] | None = "7d"
+
+    @property
+    def half_life_seconds(self) -> int | None:
+        return None if self.half_life is None else parse_duration_seconds(self.half_life)

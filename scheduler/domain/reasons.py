@@ -137,6 +137,14 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "{ahead} ahead of it in the queue, {competing} of them after the same kind of cards",
         "zh": "前面有 {ahead} 个作业,其中 {competing} 个需要同类加速卡",
     },
+    "position_past_cards": {
+        "en": "{jobs} of them go first for what its tenant has used before: {hours} {class} card-hours, halved every {half_life}",
+        "zh": "其中 {jobs} 个因本租户此前已使用 {hours} 个 {class} 卡时(每过 {half_life} 折半计)而排在前面",
+    },
+    "position_past_cores": {
+        "en": "{jobs} of them go first for what its tenant has used before: {hours} core-hours, halved every {half_life}",
+        "zh": "其中 {jobs} 个因本租户此前已使用 {hours} 个核时(每过 {half_life} 折半计)而排在前面",
+    },
     "start_now": {"en": "the next scheduling round starts it", "zh": "下一轮调度即可启动"},
     "start_promised": {
         "en": "its place is reserved: nobody behind it may delay it, and it starts earlier if running jobs end early",

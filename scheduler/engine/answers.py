@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.domain.reasons import Reason
 from scheduler.engine.cycle import cycle
 from scheduler.engine.deadline import prospect
 from scheduler.engine.explain import explain
 from scheduler.engine.fleet import NO_KIND
 from scheduler.engine.offers import Offer, offers
-from scheduler.engine.order import QueuedJob, in_order
+from scheduler.engine.order import QueuedJob, in_order, resource_name
 from scheduler.engine.room import Room
 from scheduler.engine.snapshot import Decisions, Snapshot
 from scheduler.engine.start import Start, start_of
@@ -45,11 +46,23 @@ class Refusal:
 
 
 @dataclass(frozen=True, slots=True)
+class PastUse:
+    """What its tenant has used before, and how many of the jobs ahead are there for that alone: `unit_hours` of `resource` (cards
+    of a class, or `cpu` in core-hours), what is one half-life old counting half."""
+
+    jobs: int
+    resource: str
+    unit_hours: int
+    half_life_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """How many jobs are served before it, and how many of them want cards it could take."""
 
     ahead: int
     competing: int
+    past_use: PastUse | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,9 @@ def answer(snapshot: Snapshot, job: QueuedJob, others: Sequence[Variation] = ())
     return Answer(
         verdict=verdict.kind if verdict else "fit",
         reasons=verdict.reasons if verdict else (grant.reason,) if grant else (),
-        position=Position(len(ahead), sum(_compete(snapshot, each, job) for each in ahead)),
+        position=Position(
+            len(ahead), sum(_compete(snapshot, each, job) for each in ahead), _past_use(whole, decisions, job, len(ahead))
+        ),
         start=start,
         options=(*options, *_later(snapshot, job, options)),
         refusals=tuple(_refusals(rounds, job, options)),
@@ -111,6 +126,23 @@ def served_before(snapshot: Snapshot, decisions: Decisions, job: QueuedJob) -> l
         if each.id in places:
             usage.add(each.tenant, places[each.id])
     return ahead
+
+
+def _past_use(snapshot: Snapshot, decisions: Decisions, job: QueuedJob, ahead: int) -> PastUse | None:
+    """None where the past of nobody counts, or does not set the job back."""
+    usage = snapshot.usage
+    if usage.past is None or job.tenant not in usage.past.held:
+        return None
+    otherwise = served_before(replace(snapshot, usage=usage.without_past()), decisions, job)
+    if len(otherwise) >= ahead:
+        return None
+    resource = usage.dominant_resource(job.tenant)
+    return PastUse(
+        jobs=ahead - len(otherwise),
+        resource=resource_name(resource),
+        unit_hours=usage.past.unit_hours(job.tenant, resource),
+        half_life_seconds=usage.past.half_life // MICROS_PER_SECOND,
+    )
 
 
 def _behind(snapshot: Snapshot, ahead: Sequence[QueuedJob], decisions: Decisions) -> Rounds:

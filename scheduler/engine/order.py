@@ -1,19 +1,28 @@
 """In which order the queue is served: priority, then who must start soon for a deadline, then weighted dominant share, then age.
 
 The dominant share of a tenant is the largest part it holds of any resource of the network (Ghodsi et al., "Dominant Resource
-Fairness", NSDI 2011); resources are the cards of each hardware class, and CPU. Shares move with every grant of the round.
+Fairness", NSDI 2011); resources are the cards of each hardware class, and CPU. Where the past counts (`history`), what a tenant
+has used before is added to what it holds now, as a fading mean of the same unit:
+
+    share = max over resources of (held + past) / total, over the tenant's weight
+
+Held for ever, h counts 2h, a grant counts h at once, and after the end of a run its share falls to h and then fades. So a burst
+is seen in the round that starts it, as with Kueue's entry penalty, and who never stops gains nothing over who comes and goes.
+Shares move with every grant of the round; the past is that of its beginning.
 """
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.reasons import Reason
+from scheduler.engine.cutting import Floats
 from scheduler.engine.fleet import NO_KIND, Fleet, Ints
+from scheduler.engine.history import FINENESS, Past
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Resource
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
@@ -66,11 +75,13 @@ def urgency(job: QueuedJob, now: int) -> int:
 
 @dataclass(frozen=True)
 class Usage:
-    """What each tenant holds of each resource: milli-cards per hardware class, and milli-cores."""
+    """What each tenant holds of each resource: milli-cards per hardware class, and milli-cores. `past` is what it held before,
+    None where only the present counts."""
 
     fleet: Fleet
     totals: Ints
     held: dict[str, Ints]
+    past: Past | None = None
 
     @classmethod
     def none(cls, fleet: Fleet) -> "Usage":
@@ -87,12 +98,42 @@ class Usage:
         held[CPU] += sign * sum(part.cpu_milli for part in place.allocations)
 
     def dominant_share(self, tenant: str, weights: Mapping[str, int]) -> float:
-        """The largest share the tenant holds of any resource, divided by its weight (1 where none is given)."""
-        held = self.held.get(tenant)
-        return 0.0 if held is None else float((held / self.totals).max()) / weights.get(tenant, 1)
+        """The largest share the tenant has of any resource, divided by its weight (1 where none is given)."""
+        shares = self._shares(tenant)
+        return 0.0 if shares is None else float(shares.max()) / weights.get(tenant, 1)
+
+    def dominant_resource(self, tenant: str) -> int:
+        """The number of the resource of which it has the largest share, counted as the arrays are; 0 where it has nothing."""
+        shares = self._shares(tenant)
+        return 0 if shares is None else int(shares.argmax())
+
+    def without_past(self) -> "Usage":
+        """What counts if only the present does."""
+        return replace(self.copy(), past=None)
 
     def copy(self) -> "Usage":
-        return Usage(self.fleet, self.totals, {tenant: held.copy() for tenant, held in self.held.items()})
+        return Usage(self.fleet, self.totals, {tenant: held.copy() for tenant, held in self.held.items()}, self.past)
+
+    def _shares(self, tenant: str) -> Floats | None:
+        held, past = self.held.get(tenant), self.past.held.get(tenant) if self.past is not None else None
+        if past is not None:
+            shares: Floats = (past / FINENESS + (0 if held is None else held)) / self.totals
+            return shares
+        return None if held is None else held / self.totals
+
+
+def resource_amounts(hardware_class: HardwareClass | None, card_milli: int, cpu_milli: int) -> list[int]:
+    """What a gang counts, in the order of `Usage`'s arrays."""
+    amounts = [0] * RESOURCES
+    if hardware_class is not None:
+        amounts[_CLASSES.index(hardware_class)] = card_milli
+    amounts[CPU] = cpu_milli
+    return amounts
+
+
+def resource_name(resource: int) -> str:
+    """`domestic`, `foreign`, `unknown` or `cpu`: the resource of a position in `Usage`'s arrays."""
+    return "cpu" if resource == CPU else _CLASSES[resource].value
 
 
 def needs(fleet: Fleet, shape: Shape, kind: int, nodes: int) -> dict[Resource, int]:

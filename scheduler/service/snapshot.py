@@ -1,7 +1,7 @@
 """The moment the engine decides on, read from the store in one short transaction."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -17,11 +17,13 @@ from scheduler.domain.states import ATTEMPT_ACTIVE, JobState
 from scheduler.domain.versions import parse_version
 from scheduler.engine.constraints import Traits
 from scheduler.engine.fleet import NO_KIND, Allocation, Card, Fleet, Kind, Node
+from scheduler.engine.history import Past
 from scheduler.engine.order import QueuedJob, Usage, held
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import GIB, shapes_of
 from scheduler.engine.snapshot import ActiveRun, Backfill, Snapshot
+from scheduler.service.history import load_history
 from scheduler.service.offers import prices
 from scheduler.service.registry import Registry, load_registry
 from scheduler.service.tags import Terms, claim_day
@@ -60,7 +62,7 @@ def load_round(session: Session, heard_at: Mapping[NodeKey, datetime], now: date
     owners = {job.id: job for job in session.scalars(select(JobRow).join(AttemptRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE)))}
     specs = {job.id: JobSpec.model_validate(job.spec) for job in (*queue, *owners.values())}
     runs = [_run(fleet, attempt, owners[attempt.job_id], specs[attempt.job_id]) for attempt in attempts]
-    free, usage = fleet.all_free(), Usage.none(fleet)
+    free, usage = fleet.all_free(), replace(Usage.none(fleet), past=_past(session, registry, now))
     quotas = Quotas.of(registry.queues)
     for run in runs:
         free.take(run.place.allocations)
@@ -80,6 +82,12 @@ def load_round(session: Session, heard_at: Mapping[NodeKey, datetime], now: date
         quotas=quotas,
     )
     return Round(snapshot, registry, specs, {job.id: job.tenant_id for job in queue})
+
+
+def _past(session: Session, registry: Registry, now: datetime) -> Past | None:
+    """What tenants used before, where the policy lets that count."""
+    half_life = registry.scheduling.half_life_seconds
+    return None if half_life is None else load_history(session, timedelta(seconds=half_life), now).past(to_micros(now))
 
 
 def load_fleet(session: Session, registry: Registry, heard_at: Mapping[NodeKey, datetime], now: datetime) -> Fleet:

@@ -168,6 +168,7 @@ class AttemptRow(TenantOwned, ClusterOwned, Base):
         UniqueConstraint("fencing_token"),
         UniqueConstraint("job_id", "number", name="uq_attempts_job_number"),
         Index("ix_attempts_state", "state"),
+        Index("ix_attempts_finished", "finished_at"),
         Index("ix_attempts_metered", "metered"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)

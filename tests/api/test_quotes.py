@@ -123,6 +123,7 @@ def test_a_waiting_job_is_told_when_why_and_what_would_help(town: World) -> None
         "ahead": 0,
         "competing": 0,
         "text": "0 ahead of it in the queue, 0 of them after the same kind of cards",
+        "past_use": None,
     }
     assert (told["start"]["method"], told["start"]["latest"]) == ("promised", "2026-11-21T09:00:01.000000Z")
     assert [(option["cluster"], option["now"]) for option in told["options"]] == [("sz-ascend", False)]

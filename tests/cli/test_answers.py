@@ -83,6 +83,12 @@ def test_a_deadline_is_told_with_what_would_keep_it() -> None:
     assert list(lines(found, "zh"))[3:] == ["截止:tight", "可赶上:later"]
 
 
+def test_what_its_tenant_used_before_is_said_where_it_matters() -> None:
+    past = {"code": "position_past_cores", "text": "1 of them for that"}
+    told = list(lines(waiting(position={"ahead": 2, "competing": 1, "text": "2 ahead", "past_use": past}), "en"))
+    assert told[1:3] == ["position: 2 ahead", "position: 1 of them for that"]
+
+
 def test_what_is_not_known_is_not_said() -> None:
     nothing = {"earliest": None, "latest": None, "method": "unknown", "text": "nobody knows"}
     told = list(lines(waiting(start=nothing, changes=[], elsewhere=[], position=None, limited=False), "en"))

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.reasons import Reason
 from scheduler.engine import what_if
-from scheduler.engine.answers import Answer, answer
+from scheduler.engine.answers import Answer, PastUse, Position, answer
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Fleet
-from scheduler.engine.order import QueuedJob, in_order
+from scheduler.engine.history import History
+from scheduler.engine.order import QueuedJob, in_order, resource_amounts
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import FOREVER, Backfill, Snapshot
 from scheduler.engine.start import Method, Start
@@ -51,6 +52,18 @@ def test_alternatives_come_in_their_order_before_price() -> None:
     prices: PriceBook = {("", "a", "910B3"): quote(80), ("", "b", "H800"): quote(45)}
     preferred, other = gang(models=frozenset({"910B3"})), gang(models=frozenset({"H800"}))
     assert where(TWO, answer(snapshot(TWO, [], prices=prices), job("j", preferred, other))) == ["a", "b"]
+
+
+def test_who_stands_back_for_what_it_used_before_is_told_how_much_and_behind_how_many() -> None:
+    history = History(24 * 3600 * SECOND, 0)
+    history.begin("t", resource_amounts(HardwareClass.DOMESTIC, 16_000, 0), 0)
+    history.end("t", resource_amounts(HardwareClass.DOMESTIC, 16_000, 0), 24 * 3600 * SECOND)
+    others = [job(f"o{number}", tenant="other", submitted_at=9) for number in range(2)]
+    moment = snapshot(Fleet.of([node("n1")]), others, now=24 * 3600 * SECOND)
+    assert answer(moment, job("j")).position == Position(0, 0)
+    fading = replace(moment, usage=replace(moment.usage, past=history.past(moment.now)))
+    assert answer(fading, job("j")).position == Position(1, 1, PastUse(1, "domestic", 277, 24 * 3600))
+    assert answer(fading, job("j", tenant="stranger")).position.past_use is None
 
 
 def test_every_cluster_it_cannot_start_in_says_why() -> None:

@@ -1,11 +1,15 @@
 """The order in which the queue is served."""
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.domain.hardware import HardwareClass
 from scheduler.engine.fleet import Fleet
-from scheduler.engine.order import QueuedJob, Usage, in_order, urgency
-from tests.engine.builders import HOPPER, job, node, place
+from scheduler.engine.history import History
+from scheduler.engine.order import QueuedJob, Usage, in_order, resource_amounts, resource_name, urgency
+from tests.engine.builders import HOPPER, SECOND, job, node, place
 from tests.engine.strategies import queues
 
 FLEET = Fleet.of([node("n1"), node("n2"), node("n3", kind=HOPPER), node("n4", cards=0, cpus=640)])
@@ -68,6 +72,37 @@ def test_a_share_given_back_is_gone_and_a_copy_is_apart() -> None:
     usage.add("t", place(FLEET, "n1"), sign=-1)
     assert usage.dominant_share("t", {}) == 0.0
     assert other.dominant_share("t", {}) == 0.5
+
+
+def test_the_past_counts_beside_the_present_and_is_divided_by_the_weight_too() -> None:
+    half_life = 1000 * SECOND
+    history = History(half_life, 0)
+    history.begin("t", resource_amounts(HardwareClass.DOMESTIC, 8000, 0), 0)
+    usage = replace(Usage.none(FLEET), past=history.past(half_life))
+    assert usage.dominant_share("t", {}) == 4 / 16, "half of eight cards, of sixteen domestic ones"
+    usage.add("t", place(FLEET, "n1", cards=4))
+    assert usage.dominant_share("t", {}) == 8 / 16
+    assert usage.copy().dominant_share("t", {"t": 2}) == 4 / 16
+    assert usage.without_past().dominant_share("t", {}) == 4 / 16
+    assert resource_name(usage.dominant_resource("t")) == "domestic"
+    assert usage.dominant_share("stranger", {}) == 0.0
+
+
+def test_who_used_much_before_stands_back_until_it_has_faded() -> None:
+    half_life = 1000 * SECOND
+    history = History(half_life, 0)
+    history.begin("greedy", resource_amounts(HardwareClass.DOMESTIC, 16_000, 0), 0)
+    history.end("greedy", resource_amounts(HardwareClass.DOMESTIC, 16_000, 0), half_life)
+    queue = [job("old", tenant="greedy"), job("new", tenant="modest", submitted_at=9)]
+
+    def order(now: int) -> list[str]:
+        usage = replace(Usage.none(FLEET), past=history.past(now))
+        usage.add("modest", place(FLEET, "n1", cards=1))
+        return _order(queue, usage)
+
+    assert order(half_life) == ["new", "old"], "half of all cards on average, against one card now"
+    assert order(5 * half_life) == ["old", "new"]
+    assert _order(queue) == ["old", "new"]
 
 
 @settings(max_examples=60, deadline=None)
