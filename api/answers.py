@@ -132,6 +132,7 @@ def _option(priced: PricedOption, recorded: frozenset[str], language: Language) 
         nodes=place.nodes,
         cards=place.cards(),
         cores=sum(part.cpu_milli for part in place.allocations) // 1000,
+        spans=dict(priced.spans),
         now=priced.option.now,
         per_hour=_amounts(priced.per_hour),
         whole_run=_amounts(priced.whole_run),

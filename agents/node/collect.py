@@ -110,6 +110,7 @@ def _accelerator(device: Device, catalogue: Catalogue) -> Accelerator:
         "uuid": device.uuid,
         "memory_bytes": device.memory_bytes,
         "pci_vendor_id": device.pci_vendor_id,
+        "link_island": device.link_island,
         "health": device.health,
         "health_reasons": list(device.health_reasons),
     }

@@ -35,7 +35,8 @@ class VoucherEstimate(Wire):
 class PlacementOption(Wire):
     """One place for the whole gang. `now`: it is free now; otherwise it would do once others have left.
 
-    `alternative` counts the job's alternatives from 0; `whole_run` is for the whole `max_runtime` at today's prices.
+    `alternative` counts the job's alternatives from 0; `whole_run` is for the whole `max_runtime` at today's prices. `spans` says
+    over how many link domains, racks and spines it lies, as far as its nodes name theirs.
     """
 
     cluster: Key
@@ -46,6 +47,7 @@ class PlacementOption(Wire):
     nodes: Count
     cards: Count
     cores: Count
+    spans: dict[str, Count] = Field(default_factory=dict)
     now: bool
     per_hour: CostEstimate
     whole_run: CostEstimate

@@ -27,6 +27,8 @@ class Accelerator(Wire):
     memory_bytes: Count
     health: Health = Health.HEALTHY
     health_reasons: Annotated[list[Text], Field(max_length=16)] = Field(default_factory=list)
+    link_island: Annotated[int, Field(ge=0, lt=MAX_ACCELERATORS)] | None = None
+    """Cards of a node with equal numbers are joined by links (NVLink, HCCS), directly or through a switch."""
     pci_vendor_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4}$")] | None = None
     memory_used_bytes: Count | None = None
     utilisation_percent: Percent | None = None

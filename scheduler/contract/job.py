@@ -46,6 +46,14 @@ Versions = Annotated[str, AfterValidator(lambda text: parse_range(text).text)]
 """A range such as `>=12.2,<13`, compared as version numbers (`scheduler.domain.versions`)."""
 
 
+class Topology(Wire):
+    """All nodes within one link domain (NVLink, HCCS), rack or spine; where that is not `required`, over as few as there are at
+    the best price."""
+
+    within: Literal["link_domain", "rack", "spine"]
+    required: bool = True
+
+
 _OF_ACCELERATORS = ("hardware_class", "vendors", "models", "memory_gib", "driver", "toolkit")
 
 
@@ -55,7 +63,7 @@ class Hardware(Wire):
     `memory_gib` is the least memory of each accelerator; `cpus` and `host_memory_gib` are what each node must have beside
     them. A job without accelerators says `per_node: 0` and how many `cpus`. With `min_nodes` below `nodes` the job starts
     on as many nodes as fit, at least `min_nodes`. Of each node, `labels` names the value or values it must have, `driver` and
-    `toolkit` (CUDA, CANN, …) the versions.
+    `toolkit` (CUDA, CANN, …) the versions. `topology: rack` is short for `{within: rack}`.
     """
 
     hardware_class: HardwareClass | None = Field(default=None, alias="class")
@@ -67,7 +75,7 @@ class Hardware(Wire):
     memory_gib: Annotated[int, Field(ge=1, le=4096)] | None = None
     cpus: Annotated[int, Field(ge=0, le=4096)] = 0
     host_memory_gib: Annotated[int, Field(ge=0, le=65_536)] = 0
-    topology: Literal["any", "rack"] = "any"
+    topology: Literal["any", "link_domain", "rack", "spine"] | Topology = "any"
     labels: Annotated[dict[Key, Text | Annotated[tuple[Text, ...], Field(min_length=1, max_length=16)]], Field(max_length=16)] = (
         Field(default_factory=dict)
     )
@@ -81,6 +89,8 @@ class Hardware(Wire):
         if self.per_node == 0 and any(getattr(self, name) for name in _OF_ACCELERATORS):
             names = ", ".join(_OF_ACCELERATORS).replace("hardware_class", "class")
             raise ValueError(f"{names} describe accelerators: they need per_node of at least 1")
+        if self.per_node == 0 and "link_domain" in (self.topology, getattr(self.topology, "within", None)):
+            raise ValueError("topology: link_domain is about accelerators: it needs per_node of at least 1")
         if self.min_nodes is not None and self.min_nodes > self.nodes:
             raise ValueError(f"min_nodes may be at most nodes ({self.nodes})")
         return self

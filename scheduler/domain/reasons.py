@@ -34,7 +34,15 @@ def _in_chinese(value: str | int) -> str | int:
     return value if isinstance(value, int) else " ".join(_WORDS.get(word, word) for word in value.split(" "))
 
 
-_WORDS = {"domestic": "国产", "foreign": "国外", "unknown": "未知", "any-model": "任意型号"}
+_WORDS = {
+    "domestic": "国产",
+    "foreign": "国外",
+    "unknown": "未知",
+    "any-model": "任意型号",
+    "link_domain": "高速互联域",
+    "rack": "机架",
+    "spine": "汇聚域",
+}
 
 
 TEXTS: Mapping[str, Mapping[Language, str]] = {
@@ -47,14 +55,15 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "the only place that fits: {net}/h net, {list}/h list",
         "zh": "唯一可行的位置:净价 {net}/小时,目录价 {list}/小时",
     },
+    "placed_spread": {"en": "it lies in {domains} {level}(s)", "zh": "分布于 {domains} 个{level}"},
     # why it waits
     "waiting_for_cards": {
         "en": "needs {nodes} nodes × {per_node} × {what}; the best cluster, {cluster}, has {free} such nodes free now of {total}",
         "zh": "需要 {nodes} 个节点 × {per_node} × {what};最合适的集群 {cluster} 共 {total} 个此类节点,现空闲 {free} 个",
     },
-    "waiting_for_rack": {
-        "en": "needs {nodes} nodes × {per_node} × {what} in one rack; the best rack, in {cluster}, has {free} free now of {total}",
-        "zh": "需要同一机架内 {nodes} 个节点 × {per_node} × {what};最合适的机架(集群 {cluster})共 {total} 个,现空闲 {free} 个",
+    "waiting_for_domain": {
+        "en": "needs {nodes} nodes × {per_node} × {what} in one {level}; the best, in {cluster}, has {free} of {total} free now",
+        "zh": "需要同一{level}内 {nodes} 个节点 × {per_node} × {what};最合适的一个(集群 {cluster})共 {total} 个,现空闲 {free} 个",
     },
     "waiting_for_release": {
         "en": "its cards in {cluster} are being freed: {runs} run(s) were asked to stop",
@@ -93,9 +102,9 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "no node it may use has {per_node} × {what}",
         "zh": "可用节点中没有任何节点具备 {per_node} × {what}",
     },
-    "never_larger_than_rack": {
-        "en": "needs {nodes} nodes × {per_node} × {what} in one rack; the largest, in {cluster}, has {total} such nodes in all",
-        "zh": "需要同一机架内 {nodes} 个节点 × {per_node} × {what};最大的机架(集群 {cluster})总共只有 {total} 个此类节点",
+    "never_larger_than_domain": {
+        "en": "needs {nodes} nodes × {per_node} × {what} in one {level}; the largest, in {cluster}, has {total} such nodes in all",
+        "zh": "需要同一{level}内 {nodes} 个节点 × {per_node} × {what};最大的{level}(集群 {cluster})总共只有 {total} 个此类节点",
     },
     "never_larger_than_cluster": {
         "en": "needs {nodes} nodes × {per_node} × {what}; the largest cluster, {cluster}, has {total} such nodes in all",
@@ -110,17 +119,17 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "needs {nodes} nodes × {per_node} × {what}; {free} of its {total} such nodes are free now",
         "zh": "需要 {nodes} 个节点 × {per_node} × {what};该集群共 {total} 个此类节点,现空闲 {free} 个",
     },
-    "place_rack_busy": {
-        "en": "needs {nodes} nodes × {per_node} × {what} in one rack; its best rack has {free} free now of {total}",
-        "zh": "需要同一机架内 {nodes} 个节点 × {per_node} × {what};其最合适的机架共 {total} 个,现空闲 {free} 个",
+    "place_domain_busy": {
+        "en": "needs {nodes} nodes × {per_node} × {what} in one {level}; its best {level} has {free} free now of {total}",
+        "zh": "需要同一{level}内 {nodes} 个节点 × {per_node} × {what};其最合适的{level}共 {total} 个,现空闲 {free} 个",
     },
     "place_too_small": {
         "en": "needs {nodes} nodes × {per_node} × {what}; it has {total} such nodes in all",
         "zh": "需要 {nodes} 个节点 × {per_node} × {what};该集群总共只有 {total} 个此类节点",
     },
-    "place_rack_too_small": {
-        "en": "needs {nodes} nodes × {per_node} × {what} in one rack; its largest rack has {total} such nodes in all",
-        "zh": "需要同一机架内 {nodes} 个节点 × {per_node} × {what};其最大的机架总共只有 {total} 个此类节点",
+    "place_domain_too_small": {
+        "en": "needs {nodes} nodes × {per_node} × {what} in one {level}; its largest {level} has {total} such nodes in all",
+        "zh": "需要同一{level}内 {nodes} 个节点 × {per_node} × {what};其最大的{level}总共只有 {total} 个此类节点",
     },
     "place_no_such_hardware": {
         "en": "none of its nodes has {per_node} × {what}",
@@ -189,7 +198,11 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     },
     "change_other_model": {"en": "accept {class} {model} as well", "zh": "同时接受 {class} {model}"},
     "change_drop_constraint": {"en": "do not ask for {constraint}", "zh": "不要求 {constraint}"},
-    "change_no_rack": {"en": "do not insist on one rack", "zh": "不要求在同一机架内"},
+    "change_wider_topology": {"en": "accept one {to} instead of one {level}", "zh": "由同一{level}放宽为同一{to}"},
+    "change_no_topology": {
+        "en": "prefer one {level} and do not insist on it",
+        "zh": "将同一{level}由必须改为优先",
+    },
     "change_shorter_runtime": {
         "en": "ask for a max_runtime of {max_runtime}: it then ends before the jobs ahead of it need the cards",
         "zh": "将 max_runtime 缩短为 {max_runtime},即可在前面的作业需要加速卡之前结束",

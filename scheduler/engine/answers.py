@@ -99,7 +99,7 @@ def answer(snapshot: Snapshot, job: QueuedJob, others: Sequence[Variation] = ())
     started_now_by = [change.reason for change in helpful if change.offer is not None]
     return Answer(
         verdict=verdict.kind if verdict else "fit",
-        reasons=verdict.reasons if verdict else (grant.reason,) if grant else (),
+        reasons=verdict.reasons if verdict else grant.reasons if grant else (),
         position=Position(
             len(ahead), sum(_compete(snapshot, each, job) for each in ahead), _past_use(whole, decisions, job, len(ahead))
         ),
@@ -233,12 +233,12 @@ def _said_of_one(reason: Reason) -> Reason:
     match reason.code:
         case "waiting_for_cards":
             return Reason("place_busy", reason.numbers)
-        case "waiting_for_rack":
-            return Reason("place_rack_busy", reason.numbers)
+        case "waiting_for_domain":
+            return Reason("place_domain_busy", reason.numbers)
         case "never_larger_than_cluster":
             return Reason("place_too_small", reason.numbers)
-        case "never_larger_than_rack":
-            return Reason("place_rack_too_small", reason.numbers)
+        case "never_larger_than_domain":
+            return Reason("place_domain_too_small", reason.numbers)
         case "never_no_such_hardware":
             return Reason("place_no_such_hardware", reason.numbers)
         case "waiting_for_cluster":

@@ -13,6 +13,7 @@ import numpy as np
 
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Reason
+from scheduler.domain.topology import CLUSTER, LEVEL_NAMES
 from scheduler.engine.backlog import Backlog
 from scheduler.engine.deadline import noted
 from scheduler.engine.explain import explain
@@ -165,7 +166,9 @@ def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places:
     }
     reason = Reason("placed_cheapest_net" if places > 1 else "placed_only_fit", numbers)
     allocations = best.place.allocations
-    round_.grants.append(Grant(job.id, best.place, alternative, reason))
+    near = job.shapes[alternative].near
+    apart = None if near == CLUSTER else Reason("placed_spread", {"domains": best.place.spread, "level": LEVEL_NAMES[near]})
+    round_.grants.append(Grant(job.id, best.place, alternative, reason, apart))
     round_.now.take(allocations)
     round_.soon.take(allocations)
     round_.usage.add(job.tenant, best.place)

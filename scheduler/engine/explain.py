@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from scheduler.domain.reasons import Reason
+from scheduler.domain.topology import CLUSTER, LEVEL_NAMES
 from scheduler.engine.fleet import NO_KIND, Bools
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import capacity, node_fits
@@ -33,6 +34,8 @@ def _why(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape) -> Reason
     """Each step of the funnel is an array over kinds of card × clusters; the first step that leaves nothing is the reason."""
     fleet, kinds = snapshot.fleet, snapshot.fleet.kinds_for(shape)
     ask: dict[str, str | int] = {"nodes": shape.min_nodes, "per_node": shape.per_node or 1, "what": shape.what()}
+    if shape.within != CLUSTER:
+        ask["level"] = LEVEL_NAMES[shape.within]
     total = np.array([capacity(fleet, shape, kind) for kind in kinds]).reshape(len(kinds), len(fleet.clusters))
     if job.clusters is not None:
         total = total * np.array([cluster in job.clusters for cluster in fleet.clusters])
@@ -40,7 +43,7 @@ def _why(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape) -> Reason
         return Reason("never_no_such_hardware", {"per_node": ask["per_node"], "what": ask["what"]})
     enough = total >= shape.min_nodes
     if not enough.any():
-        code = "never_larger_than_rack" if shape.one_rack else "never_larger_than_cluster"
+        code = "never_larger_than_cluster" if shape.within == CLUSTER else "never_larger_than_domain"
         row, cluster = np.unravel_index(total.argmax(), total.shape)
         return Reason(code, {**ask, "cluster": fleet.clusters[cluster], "total": int(total[row, cluster])})
     live = enough & fleet.answers
@@ -53,7 +56,7 @@ def _why(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape) -> Reason
     free = np.array([room.gangs(shape, kind) for kind in kinds])
     standing = np.where(priced, free * (total.max() + 1) + total, -1)
     row, cluster = np.unravel_index(standing.argmax(), standing.shape)
-    code = "waiting_for_rack" if shape.one_rack else "waiting_for_cards"
+    code = "waiting_for_cards" if shape.within == CLUSTER else "waiting_for_domain"
     best: dict[str, str | int] = {
         "cluster": fleet.clusters[cluster],
         "free": int(free[row, cluster]),

@@ -20,7 +20,8 @@ Ints = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
 NO_KIND = -1
-NO_RACK = -1
+NO_DOMAIN = -1
+NO_ISLAND = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +44,26 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One device of a node. `kind` is None for a card that must not be scheduled."""
+    """One device of a node. `kind` is None for a card that must not be scheduled; cards of a node with equal `island` are joined by
+    links (NVLink, HCCS), of those with None it is not known."""
 
     device: str
     kind: Kind | None
+    island: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node as reported. `live` is false when it, or its cluster, has fallen silent."""
+    """One node as reported. `live` is false when it, or its cluster, has fallen silent. `link_domain` is one of many nodes."""
 
     cluster: str
     name: str
     cpu_milli: int
     memory_bytes: int
     cards: tuple[Card, ...] = ()
+    link_domain: str | None = None
     rack: str | None = None
+    spine: str | None = None
     live: bool = True
     traits: Traits = NO_TRAITS
 
@@ -94,7 +99,10 @@ class Fleet:
     clusters: tuple[str, ...]
     kinds: tuple[Kind, ...]
     cluster_of: Ints
-    rack_of: Ints
+    domain_of: tuple[Ints, ...]
+    """By level: for each node the number of its domain, `NO_DOMAIN` where it names none; the last level is the cluster."""
+    island_of: Ints
+    """By node and card slot: the island of links the card is in, numbered from 0 on each node; `NO_ISLAND` where not known."""
     live: Bools
     cpu_milli: Ints
     memory_bytes: Ints
@@ -115,8 +123,6 @@ class Fleet:
         clusters = tuple(sorted({node.cluster for node in ordered}))
         found = {card.kind for node in ordered for card in node.cards if card.kind is not None}
         kinds = tuple(sorted(found, key=lambda kind: (kind.hardware_class, kind.vendor, kind.model, kind.memory_bytes)))
-        racks = sorted({(node.cluster, node.rack) for node in ordered if node.rack is not None})
-        rack_number = {rack: number for number, rack in enumerate(racks)}
         slots = max((len(node.cards) for node in ordered), default=0)
         card_kind = np.full((len(ordered), slots), NO_KIND, dtype=np.int64)
         kind_number = {kind: number for number, kind in enumerate(kinds)}
@@ -125,12 +131,19 @@ class Fleet:
                 if card.kind is not None:
                     card_kind[row, slot] = kind_number[card.kind]
         cluster_number = {cluster: number for number, cluster in enumerate(clusters)}
+        cluster_of = _ints([cluster_number[node.cluster] for node in ordered])
         return cls(
             nodes=ordered,
             clusters=clusters,
             kinds=kinds,
-            cluster_of=_ints([cluster_number[node.cluster] for node in ordered]),
-            rack_of=_ints([rack_number.get((node.cluster, node.rack or ""), NO_RACK) for node in ordered]),
+            cluster_of=cluster_of,
+            domain_of=(
+                _domains([(node.cluster, *_link_domain(node)) for node in ordered]),
+                _domains([(node.cluster, node.rack) for node in ordered]),
+                _domains([(node.cluster, node.spine) for node in ordered]),
+                cluster_of,
+            ),
+            island_of=_islands(ordered, slots),
             live=np.array([node.live for node in ordered], dtype=np.bool_),
             cpu_milli=_ints([node.cpu_milli for node in ordered]),
             memory_bytes=_ints([node.memory_bytes for node in ordered]),
@@ -150,6 +163,11 @@ class Fleet:
     def all_free(self) -> "Free":
         """The fleet with nothing running on it."""
         return self.empty.copy()
+
+    @cached_property
+    def islands(self) -> int:
+        """How many islands of links the node with the most has."""
+        return int(self.island_of.max(initial=NO_ISLAND)) + 1
 
     @cached_property
     def cards_of(self) -> Ints:
@@ -248,6 +266,31 @@ class Free:
                 self.card_milli[part.node, slot] += sign * part.card_milli
             self.cpu_milli[part.node] += sign * part.cpu_milli
             self.memory_bytes[part.node] += sign * part.memory_bytes
+
+
+def _link_domain(node: Node) -> tuple[str | None, bool]:
+    """The domain of many nodes it is in, or itself if its own cards are linked; and which of the two."""
+    alone = node.link_domain is None and any(card.island is not None for card in node.cards)
+    return (node.name if alone else node.link_domain), alone
+
+
+def _domains(keys: Sequence[tuple[str, str | None, *tuple[bool, ...]]]) -> Ints:
+    """Number the domains of one level; the second part of a key is None for a node that is in none."""
+    known = sorted({key for key in keys if key[1] is not None})
+    number = {key: position for position, key in enumerate(known)}
+    return _ints([number.get(key, NO_DOMAIN) for key in keys])
+
+
+def _islands(nodes: Sequence[Node], slots: int) -> Ints:
+    found = np.full((len(nodes), slots), NO_ISLAND, dtype=np.int64)
+    for row, node in enumerate(nodes):
+        if node.link_domain is not None:
+            found[row, : len(node.cards)] = 0  # whatever the cards' own links are, the larger domain joins them
+            continue
+        islands = sorted({card.island for card in node.cards if card.island is not None})
+        for slot, card in enumerate(node.cards if islands else ()):
+            found[row, slot] = NO_ISLAND if card.island is None else islands.index(card.island)
+    return found
 
 
 def _ints(values: Sequence[int]) -> Ints:

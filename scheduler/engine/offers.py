@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scheduler.domain.topology import CLUSTER
 from scheduler.engine.fleet import NO_KIND, Fleet, Free
 from scheduler.engine.order import QueuedJob, held, needs
 from scheduler.engine.packing import Packing
@@ -37,7 +38,8 @@ def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape:
     """The offer a job takes, and among how many (clusters × kinds of card where the whole gang fits at a price).
 
     Cheapest per unit after voucher first (a gang cut down to its `min_nodes` is not cheaper, only slower), then the largest, then
-    the cluster with the least room left for such gangs, then the kind that leaves least unused on its nodes.
+    over the fewest domains of the level it would be near, then the cluster with the least room left for such gangs, then the kind
+    that leaves least unused on its nodes.
     """
     if round_.snapshot.packing is not None:
         return _least_waste(round_, room, quotas, job, shape, round_.snapshot.packing)
@@ -62,17 +64,22 @@ def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape:
         return None, 0
     if places > 1 and round_.snapshot.prices is not None:
         open_ &= prices == prices[open_].min()
-    rows, cluster = [int(open_.argmax()) // open_.shape[1]], int(open_.argmax()) % open_.shape[1]
+    seats = [(int(open_.argmax()) // open_.shape[1], int(open_.argmax()) % open_.shape[1])]
+    tightness = np.zeros(open_.shape[1], dtype=np.int64)
     if places > 1:
         nodes = np.minimum(gangs, np.array(granted)[:, np.newaxis])
         open_ &= nodes == nodes[open_].max()
         tightness = np.where(open_, gangs, 0).sum(axis=0)
-        cluster = int(np.where(open_.any(axis=0), tightness, NO_PRICE).argmin())
-        rows = open_[:, cluster].nonzero()[0].tolist()
+        if shape.near == CLUSTER:  # the cluster is known without placing the gang in all of them
+            cluster = int(np.where(open_.any(axis=0), tightness, NO_PRICE).argmin())
+            seats = [(row, cluster) for row in open_[:, cluster].nonzero()[0].tolist()]
+        else:
+            seats = [(row, cluster) for row, cluster in np.argwhere(open_).tolist()]
     placed = [
-        place_on(fleet, room.free, shape, kinds[row], cluster, room.nodes(shape, kinds[row], cluster), granted[row]) for row in rows
+        place_on(fleet, room.free, shape, kinds[row], cluster, room.nodes(shape, kinds[row], cluster), granted[row])
+        for row, cluster in seats
     ]
-    place = min(placed, key=lambda each: (each.leftover, each.kind))
+    place = min(placed, key=lambda each: (each.spread, tightness[each.cluster], each.cluster, each.leftover, each.kind))
     return _offer(round_.snapshot, job, shape, place), places
 
 
@@ -86,10 +93,10 @@ def _least_waste(
         if price == NO_PRICE or not allowed[place.cluster]:
             continue
         if quotas.shortfall(job.queue, held(room.fleet, place)) is None:
-            found.append((price, -place.nodes, place.leftover, place.allocations[0].node, place.kind, place))
+            found.append((price, -place.nodes, place.spread, place.leftover, place.allocations[0].node, place.kind, place))
     if not found:
         return None, 0
-    return _offer(round_.snapshot, job, shape, min(found, key=lambda each: each[:5])[5]), len(found)
+    return _offer(round_.snapshot, job, shape, min(found, key=lambda each: each[:6])[6]), len(found)
 
 
 def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> list[Offer]:
@@ -106,7 +113,7 @@ def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> list
             standing = int(prices[cluster]), -place.nodes, cluster
             tightness[standing] += int(gangs[cluster])
             found.append((standing, place))
-    found.sort(key=lambda each: (each[0][:2], tightness[each[0]], each[0][2], each[1].leftover, each[1].kind))
+    found.sort(key=lambda each: (each[0][:2], each[1].spread, tightness[each[0]], each[0][2], each[1].leftover, each[1].kind))
     return [_offer(snapshot, job, shape, place) for _, place in found]
 
 

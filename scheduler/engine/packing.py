@@ -17,9 +17,11 @@ from functools import cached_property
 
 import numpy as np
 
+from scheduler.domain.topology import LINK_DOMAIN
 from scheduler.engine.cutting import Floats, card_values
 from scheduler.engine.fleet import NO_KIND, Fleet, Free, Ints
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
+from scheduler.engine.topology import linked
 
 UNTOUCHED = 1e-3
 """What breaking into a node with all its cards free costs, in cards: too little to matter but between equals."""
@@ -102,7 +104,8 @@ class Packing:
         cost: Floats = np.zeros(len(nodes))
         if shape.per_node:
             usable = (self.fleet.card_kind[nodes] == kinds[:, None]) & (cards >= shape.card_milli)
-            fits &= usable.sum(axis=1) >= shape.per_node
+            held = linked(self.fleet, usable, nodes) if shape.within == LINK_DOMAIN else usable.sum(axis=1)
+            fits &= held >= shape.per_node
             cost += self.contention[kinds] * taken / WHOLE_CARD_MILLI
             if shape.card_milli < WHOLE_CARD_MILLI:  # a whole card leaves nothing that could be wasted
                 each = np.where(usable, self.cut_costs(cards, shape.card_milli), np.inf)

@@ -10,21 +10,24 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scheduler.domain.topology import CLUSTER, LINK_DOMAIN
 from scheduler.engine.cutting import Floats
-from scheduler.engine.fleet import NO_KIND, NO_RACK, Allocation, Bools, Fleet, Free, Ints
+from scheduler.engine.fleet import NO_ISLAND, NO_KIND, Allocation, Bools, Fleet, Free, Ints
 from scheduler.engine.packing import Packing
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
+from scheduler.engine.topology import best_domain, gang_nodes, linked, nearest, spread
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A proven placement of a whole gang. Of two, the one with less `leftover` is better: the cards it wastes, or else the
-    share of capacity it would leave unused on its nodes."""
+    share of capacity it would leave unused on its nodes. `spread`: over how many domains it lies, of the level it would be near."""
 
     cluster: int
     kind: int
     allocations: tuple[Allocation, ...]
     leftover: float
+    spread: int = 1
 
     @property
     def nodes(self) -> int:
@@ -42,7 +45,8 @@ def node_fits(fleet: Fleet, free: Free, shape: Shape, kind: int, nodes: Ints) ->
     fits: Bools = (free.cpu_milli[nodes] >= shape.cpu_milli) & (free.memory_bytes[nodes] >= shape.memory_bytes)
     if kind != NO_KIND:
         usable = (fleet.card_kind[nodes] == kind) & (free.card_milli[nodes] >= shape.card_milli)
-        fits &= usable.sum(axis=1) >= shape.per_node
+        cards = linked(fleet, usable, nodes) if shape.within == LINK_DOMAIN else usable.sum(axis=1)
+        fits &= cards >= shape.per_node
     if shape.constraints:
         fits &= fleet.meets(shape.constraints)[nodes]
     return fits
@@ -55,18 +59,6 @@ def fitting(fleet: Fleet, free: Free, shape: Shape, kind: int) -> Ints:
     return found
 
 
-def gang_nodes(fleet: Fleet, nodes: Ints, shape: Shape) -> Ints:
-    """For each cluster: how many members of the gang its `nodes`, which hold one each, could hold together (in one rack, if so
-    asked)."""
-    if not shape.one_rack:
-        return np.bincount(fleet.cluster_of[nodes], minlength=len(fleet.clusters))
-    racked = nodes[fleet.rack_of[nodes] != NO_RACK]
-    per_rack = np.bincount(fleet.rack_of[racked])
-    best = np.zeros(len(fleet.clusters), dtype=np.int64)
-    np.maximum.at(best, fleet.cluster_of[racked], per_rack[fleet.rack_of[racked]])
-    return best
-
-
 def capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
     """For each cluster: how many members of the gang it could hold together if nothing ran there, silent nodes included."""
     if (shape, kind) not in fleet.capacities:
@@ -75,7 +67,7 @@ def capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
 
 
 def _capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
-    if shape.one_rack or shape.constraints:
+    if shape.within != CLUSTER or shape.constraints:
         nodes = fleet.nodes_with(kind)
         return gang_nodes(fleet, nodes[node_fits(fleet, fleet.empty, shape, kind, nodes)], shape)
     models = fleet.node_models(kind)
@@ -100,7 +92,7 @@ def place_on(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, ca
 def cheapest_places(fleet: Fleet, free: Free, shape: Shape, packing: Packing) -> Iterator[Place]:
     """For every cluster and kind of card where the whole gang fits on live nodes, where it wastes the fewest cards."""
     for kind, cluster, nodes, costs in packing.costs(free, shape):
-        if shape.nodes == 1 and not shape.one_rack:
+        if shape.nodes == 1 and shape.within == shape.near == CLUSTER:
             best = costs.argmin()
             nodes, costs = nodes[best : best + 1], costs[best : best + 1]
         else:
@@ -123,9 +115,12 @@ def _place(
     most: int,
 ) -> Place:
     """The place on those of the cluster's `nodes`, which hold a member each, that cost the least together."""
-    if shape.one_rack:
-        in_best = fleet.rack_of[nodes] == _best_rack(fleet, nodes, shape)
-        nodes, costs = nodes[in_best], costs[in_best]
+    if shape.within != CLUSTER:
+        together = best_domain(fleet, nodes, shape.within, shape.nodes)
+        nodes, costs = nodes[together], costs[together]
+    if shape.near != CLUSTER:
+        together = _together(fleet, free, shape, kind, nodes, min(most, len(nodes)))
+        nodes, costs = nodes[together], costs[together]
     if len(nodes) > 1:
         chosen = np.argsort(costs, kind="stable")[:most]
         nodes, costs = nodes[chosen], costs[chosen]
@@ -139,16 +134,20 @@ def _place(
         )
         for node in nodes.tolist()
     )
-    return Place(cluster, kind, allocations, float(costs.sum()))
+    apart = 1 if shape.near == CLUSTER else spread(fleet, allocations, shape.near)
+    return Place(cluster, kind, allocations, float(costs.sum()), apart)
 
 
-def _best_rack(fleet: Fleet, candidates: Ints, shape: Shape) -> int:
-    """The rack that is left fullest: the smallest that holds the whole gang, else the largest that holds enough."""
-    racks, counts = np.unique(fleet.rack_of[candidates], return_counts=True)
-    racks, counts = racks[racks != NO_RACK], counts[racks != NO_RACK]
-    whole = counts >= shape.nodes
-    best = np.where(whole, counts, counts.max() + 1).argmin() if whole.any() else counts.argmax()
-    return int(racks[best])
+def _together(fleet: Fleet, free: Free, shape: Shape, kind: int, nodes: Ints, wanted: int) -> Bools:
+    """Which of `nodes` to choose from for a gang that would be near: first those on which links join the cards, if they do."""
+    if shape.near != LINK_DOMAIN or kind == NO_KIND:
+        return nearest(fleet, nodes, shape.near, wanted)
+    usable = (fleet.card_kind[nodes] == kind) & (free.card_milli[nodes] >= shape.card_milli)
+    joined = linked(fleet, usable, nodes) >= shape.per_node
+    if np.count_nonzero(joined) < wanted:
+        return nearest(fleet, nodes, shape.near, wanted)
+    joined[joined] = nearest(fleet, nodes[joined], shape.near, wanted)
+    return joined
 
 
 def _leftover(fleet: Fleet, free: Free, shape: Shape, nodes: Ints) -> Floats:
@@ -167,9 +166,21 @@ def _slots(fleet: Fleet, free: Free, shape: Shape, kind: int, node: int, packing
         return ()
     kinds, milli = fleet.card_kind[node].tolist(), free.card_milli[node].tolist()
     usable = [slot for slot, room in enumerate(milli) if kinds[slot] == kind and room >= shape.card_milli]
+    if LINK_DOMAIN in (shape.within, shape.near):
+        usable = _joined(fleet, shape, node, usable)
     if packing is None or shape.card_milli == WHOLE_CARD_MILLI:
         usable.sort(key=lambda slot: milli[slot])
     else:
         losses = packing.cut_costs(free.card_milli[node], shape.card_milli).tolist()
         usable.sort(key=lambda slot: (losses[slot], milli[slot]))
     return tuple(sorted(usable[: shape.per_node]))
+
+
+def _joined(fleet: Fleet, shape: Shape, node: int, usable: list[int]) -> list[int]:
+    """Those of the usable cards that one island of links joins: the smallest that has enough; all of them where none has."""
+    islands: dict[int, list[int]] = {}
+    for slot in usable:
+        islands.setdefault(int(fleet.island_of[node, slot]), []).append(slot)
+    islands.pop(NO_ISLAND, None)
+    enough = [slots for slots in islands.values() if len(slots) >= shape.per_node]
+    return min(enough, key=len, default=usable)

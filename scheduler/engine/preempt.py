@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from scheduler.engine.fleet import NO_KIND, Free
 from scheduler.engine.order import QueuedJob
-from scheduler.engine.place import Place, fitting, gang_nodes, place_in
+from scheduler.engine.place import Place, fitting, place_in
 from scheduler.engine.runs import Runs
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import ActiveRun, Snapshot
+from scheduler.engine.topology import gang_nodes
 
 MAX_SEARCHES = 64
 MAX_VICTIMS = 256

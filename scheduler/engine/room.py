@@ -9,17 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from scheduler.domain.topology import CLUSTER, LINK_DOMAIN
 from scheduler.engine.constraints import Constraint
 from scheduler.engine.fleet import Allocation, Bools, Fleet, Free, Ints
-from scheduler.engine.place import gang_nodes, node_fits
+from scheduler.engine.place import node_fits
 from scheduler.engine.shape import Shape
+from scheduler.engine.topology import gang_nodes
 
 MOSTLY_CHANGED = 8
 """From one node in eight on it is cheaper to ask about all of them again."""
 
-Size = tuple[int, int, int, int, int, tuple[Constraint, ...]]
-"""Kind of card, cards per node, milli per card, milli-cores, bytes of memory, constraints: all that decides whether a member fits
-on a node."""
+Size = tuple[int, int, int, int, int, bool, tuple[Constraint, ...]]
+"""Kind of card, cards per node, milli per card, milli-cores, bytes of memory, whether its cards must be linked, constraints: all
+that decides whether a member fits on a node."""
 
 
 @dataclass(slots=True)
@@ -59,7 +61,7 @@ class Room:
     def gangs(self, shape: Shape, kind: int) -> Ints:
         """For each cluster: how many members of the gang its live nodes could hold together now."""
         answer = self._answer(shape, kind)
-        if not shape.one_rack:
+        if shape.within == CLUSTER:
             return answer.per_cluster
         return gang_nodes(self.fleet, answer.nodes[answer.fits], shape)
 
@@ -71,7 +73,8 @@ class Room:
         return found
 
     def _answer(self, shape: Shape, kind: int) -> _Answer:
-        size = (kind, shape.per_node, shape.card_milli, shape.cpu_milli, shape.memory_bytes, shape.constraints)
+        linked = shape.within == LINK_DOMAIN
+        size = (kind, shape.per_node, shape.card_milli, shape.cpu_milli, shape.memory_bytes, linked, shape.constraints)
         answer = self._answers.get(size)
         if answer is None or len(self._changed) - answer.seen > len(answer.nodes) // MOSTLY_CHANGED:
             answer = self._answers[size] = self._ask(shape, kind)

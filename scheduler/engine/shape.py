@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from scheduler.contract.job import Hardware, JobSpec
+from scheduler.contract.job import Hardware, JobSpec, Topology
 from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.topology import CLUSTER, LEVEL_NAMES, Level
 from scheduler.domain.versions import parse_range
 from scheduler.engine.constraints import Constraint, LabelIn, VersionIn
 
@@ -17,6 +18,8 @@ class Shape:
 
     With `min_nodes` below `nodes` any number of nodes between the two will do. `card_milli` below 1000 asks for a part of
     one card. Empty `vendors` or `models` and a class of None mean any. Nodes that do not meet all `constraints` do not count.
+
+    All cards are in one domain of level `within`, and in as few of level `near` as they can at the same price.
     """
 
     nodes: int
@@ -29,7 +32,8 @@ class Shape:
     card_memory_bytes: int = 0
     cpu_milli: int = 0
     memory_bytes: int = 0
-    one_rack: bool = False
+    within: Level = CLUSTER
+    near: Level = CLUSTER
     constraints: tuple[Constraint, ...] = ()
 
     def what(self) -> str:
@@ -55,6 +59,7 @@ def shapes_of(spec: JobSpec) -> tuple[Shape, ...]:
 
 def shape_of(hardware: Hardware) -> Shape:
     """One alternative."""
+    within, near = _levels(hardware.topology)
     return Shape(
         nodes=hardware.nodes,
         min_nodes=hardware.min_nodes or hardware.nodes,
@@ -65,9 +70,20 @@ def shape_of(hardware: Hardware) -> Shape:
         card_memory_bytes=(hardware.memory_gib or 0) * GIB,
         cpu_milli=hardware.cpus * 1000,
         memory_bytes=hardware.host_memory_gib * GIB,
-        one_rack=hardware.topology == "rack",
+        within=within,
+        near=near,
         constraints=_constraints(hardware),
     )
+
+
+def _levels(topology: str | Topology) -> tuple[Level, Level]:
+    """Within which level a gang must be, and within which it would be."""
+    if topology == "any":
+        return CLUSTER, CLUSTER
+    if isinstance(topology, str):
+        return LEVEL_NAMES.index(topology), CLUSTER
+    level = LEVEL_NAMES.index(topology.within)
+    return (level, CLUSTER) if topology.required else (CLUSTER, level)
 
 
 def _constraints(hardware: Hardware) -> tuple[Constraint, ...]:

@@ -86,12 +86,18 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A job goes there. `alternative` is the position of the shape that was placed."""
+    """A job goes there. `alternative` is the position of the shape that was placed; `spread` says how far apart the gang lies,
+    where it asked to be near."""
 
     job: str
     place: Place
     alternative: int
     reason: Reason
+    spread: Reason | None = None
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        return (self.reason,) if self.spread is None else (self.reason, self.spread)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from scheduler.domain.clock import MICROS_PER_SECOND, format_duration
 from scheduler.domain.reasons import Reason
+from scheduler.domain.topology import CLUSTER, LEVEL_NAMES, Level
 from scheduler.engine.constraints import Constraint
 from scheduler.engine.cycle import cycle
 from scheduler.engine.deadline import moment_after
@@ -110,7 +111,7 @@ def changes(rounds: Rounds, job: QueuedJob, decisions: Decisions, others: Sequen
         found += _fewer_nodes(rounds, job)
         found += _other_models(rounds, job)
         found += _fewer_constraints(rounds, job)
-        found += _no_rack(rounds, job)
+        found += _wider(rounds, job)
         found += _shorter_runtime(rounds, job, decisions)
     found += [change for each in others if (change := _tried(rounds, each)) is not None]
     if job.hold is None:
@@ -192,12 +193,25 @@ def _without(rounds: Rounds, job: QueuedJob, dropped: Sequence[Constraint]) -> C
     return _tried(rounds, Variation(replace(job, shapes=tuple(shapes)), reason))
 
 
-def _no_rack(rounds: Rounds, job: QueuedJob) -> Iterator[Change]:
-    if any(shape.one_rack for shape in job.shapes):
-        anywhere = tuple(replace(shape, one_rack=False) for shape in job.shapes)
-        change = _tried(rounds, Variation(replace(job, shapes=anywhere), Reason("change_no_rack")))
+def _wider(rounds: Rounds, job: QueuedJob) -> Iterator[Change]:
+    """The narrowest wider level that helps; at last the same level as a wish only."""
+    asked = min(shape.within for shape in job.shapes)
+    for level in range(asked + 1, CLUSTER + 1):
+        shapes = tuple(_within(shape, level) for shape in job.shapes)
+        reason = Reason("change_wider_topology", {"level": LEVEL_NAMES[asked], "to": LEVEL_NAMES[level]})
+        if level == CLUSTER:
+            reason = Reason("change_no_topology", {"level": LEVEL_NAMES[asked]})
+        change = _tried(rounds, Variation(replace(job, shapes=shapes), reason))
         if change is not None:
             yield change
+            return
+
+
+def _within(shape: Shape, level: Level) -> Shape:
+    """The shape with a wider level at least; what it asked for becomes a wish where nothing is required any more."""
+    if shape.within >= level:
+        return shape
+    return replace(shape, within=level, near=shape.within if level == CLUSTER else shape.near)
 
 
 def _shorter_runtime(rounds: Rounds, job: QueuedJob, decisions: Decisions) -> Iterator[Change]:

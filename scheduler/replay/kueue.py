@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from scheduler.domain.topology import RACK
 from scheduler.engine.fleet import Node
 from scheduler.engine.quota import Queue
 from scheduler.engine.shape import GIB, Shape
@@ -192,7 +193,7 @@ class _Shapes:
             allowed = f"a nodeLabel of topology.levels is: {', '.join(self._levels)}"
             raise broken(self._path, f"{field}.tasLevel", repr(template.tas_level), allowed)
         height = len(self._levels) - 1 - self._levels.index(template.tas_level)
-        narrow = (together, Shape(pods, pods, 0, cpu_milli=request, one_rack=True), anywhere)[height]
+        narrow = (together, Shape(pods, pods, 0, cpu_milli=request, within=RACK), anywhere)[height]
         return (narrow,) if template.tas_constraint == "required" or narrow == anywhere else (narrow, anywhere)
 
 

@@ -16,6 +16,7 @@ from scheduler.engine.answers import Answer, Option, answer
 from scheduler.engine.fleet import NO_KIND, Fleet, Kind
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.snapshot import Snapshot
+from scheduler.engine.topology import spans
 from scheduler.engine.what_if import Variation
 from scheduler.service.offers import prices
 from scheduler.service.registry import Registry
@@ -49,6 +50,7 @@ class PricedOption:
     option: Option
     cluster: str
     kind: Kind | None
+    spans: Mapping[str, int]
     per_hour: Amounts
     whole_run: Amounts
     tag: Tag | None
@@ -140,6 +142,7 @@ def _priced(registry: Registry, fleet: Fleet, asked: _Asked, option: Option) -> 
         option=option,
         cluster=cluster,
         kind=kind,
+        spans=spans(fleet, place.allocations),
         per_hour=Amounts(offer.list_per_hour, contracted_price * offer.units, offer.net_per_hour),
         whole_run=Amounts(
             charge_up_to(unit_seconds * offer.quote.list_price) if offer.quote else 0, contracted, contracted - saved

@@ -146,7 +146,7 @@ def _grant(session: Session, round_: Round, grant: Grant, now: datetime) -> None
     registry = round_.registry
     contract = registry.contract_for(job.tenant_id, registry.clusters[cluster].provider, spec.contract, claim_day(now))
     job.attempts += 1
-    job.state, job.verdict, job.reasons = JobState.GRANTED, "fit", [as_json(grant.reason)]
+    job.state, job.verdict, job.reasons = JobState.GRANTED, "fit", [as_json(reason) for reason in grant.reasons]
     session.add(
         AttemptRow(
             id=make_id("att", now),

@@ -160,7 +160,9 @@ def _node(row: NodeRow, usable: tuple[Health, ...], *, live: bool) -> Node:
         cpu_milli=capacity["cpu_cores"] * 1000,
         memory_bytes=capacity["memory_bytes"],
         cards=tuple(_card(Accelerator.model_validate(card), usable) for card in capacity["accelerators"]),
+        link_domain=capacity["labels"].get("link_domain"),
         rack=capacity["labels"].get("rack"),
+        spine=capacity["labels"].get("spine"),
         live=live,
         traits=Traits(
             labels=frozenset(capacity["labels"].items()),
@@ -173,7 +175,7 @@ def _node(row: NodeRow, usable: tuple[Health, ...], *, live: bool) -> Node:
 def _card(card: Accelerator, usable: tuple[Health, ...]) -> Card:
     nominal = shipped_catalogue().nominal_memory_bytes(card.vendor, card.model)
     kind = Kind(card.vendor, card.model, card.hardware_class, nominal or card.memory_bytes)
-    return Card(card.uuid, kind if card.health in usable else None)
+    return Card(card.uuid, kind if card.health in usable else None, card.link_island)
 
 
 def _run(fleet: Fleet, attempt: AttemptRow, job: JobRow, spec: JobSpec) -> ActiveRun:

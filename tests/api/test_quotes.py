@@ -227,6 +227,25 @@ def test_a_job_may_ask_for_labels_and_versions_and_is_told_what_they_cost_it(tow
     problem(refused, 422, "job_never_fits", "hardware.nodes")
 
 
+def test_a_gang_may_wish_to_be_near_and_is_told_how_far_apart_it_is(town: World) -> None:
+    for number, rack in enumerate(("r1", "r2", "r2")):
+        cards = [card(n, "H800", uuid=f"{number}-{n}") for n in range(8)]
+        town.report("sz-nvidia", f"node-{number + 3}", cards, labels={"rack": rack, "spine": "s1"})
+    wish = {"models": ["H800"], "nodes": 2, "per_node": 8, "topology": {"within": "rack", "required": False}}
+    quoted = quote(town, hardware=wish)
+    assert quoted["options"][0]["spans"] == {"rack": 1, "spine": 1}
+    job = town.submit(hardware=wish)
+    town.turn()
+    told = explain(town, job["id"])
+    assert told["placed"]["nodes"] == ["node-4", "node-5"]
+    assert told["reasons"] == quoted["reasons"]
+    assert told["reasons"][1]["text"] == "it lies in 1 rack(s)"
+
+    told = quote(town, hardware={**wish, "nodes": 3, "topology": "rack"}, language="zh")
+    text = "需要同一机架内 3 个节点 × 8 × H800;最大的机架(集群 sz-nvidia)总共只有 2 个此类节点"
+    assert (told["verdict"], told["reasons"][0]["text"]) == ("never", text)
+
+
 def test_what_if_says_which_constraint_is_in_the_way(town: World) -> None:
     town.report("sz-nvidia", "node-2", [card(n, "H800") for n in range(8)], driver_version="535.104.05")
     quoted = quote(town, hardware={"models": ["H800"], "per_node": 8, "driver": ">=550"}, language="zh")

@@ -1,8 +1,9 @@
 """The engine's questions answered the slow and obvious way: node by node, card by card, in plain Python."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from scheduler.engine.fleet import NO_KIND, Fleet, Free
+from scheduler.domain.topology import LINK_DOMAIN, Level
+from scheduler.engine.fleet import NO_KIND, Fleet, Free, Node
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Prices
@@ -16,13 +17,24 @@ def options(fleet: Fleet, free: Free, job: QueuedJob, shape: Shape, silent_too: 
             continue
         for kind in kinds:
             holders = [
-                node.rack
+                domain(node, shape.within)
                 for row, node in enumerate(fleet.nodes)
                 if node.cluster == cluster and (node.live or silent_too) and _holds_member(fleet, free, shape, kind, row)
             ]
-            groups = [holders.count(rack) for rack in set(holders) - {None}] if shape.one_rack else [len(holders)]
-            if max(groups, default=0) >= shape.min_nodes:
+            if max((holders.count(each) for each in set(holders) - {None}), default=0) >= shape.min_nodes:
                 yield cluster, kind
+
+
+def domain(node: Node, level: Level) -> object:
+    """The domain of a level a node is in; None where it does not say. A node whose own cards are linked is one by itself."""
+    if level == LINK_DOMAIN and node.link_domain is None and any(card.island is not None for card in node.cards):
+        return ("alone", node.name)
+    return (node.link_domain, node.rack, node.spine, node.cluster)[level]
+
+
+def islands(node: Node, slots: Iterable[int]) -> set[object]:
+    """The islands of links some of its cards are in; all cards of a node in a larger domain are joined by that."""
+    return {0 if node.link_domain is not None else node.cards[slot].island for slot in slots}
 
 
 def priced_options(fleet: Fleet, free: Free, job: QueuedJob, shape: Shape, prices: Prices) -> dict[tuple[str, int], int]:
@@ -45,4 +57,8 @@ def _holds_member(fleet: Fleet, free: Free, shape: Shape, kind: int, row: int) -
     ]
     enough_cores = bool(free.cpu_milli[row] >= shape.cpu_milli) and bool(free.memory_bytes[row] >= shape.memory_bytes)
     suits = all(constraint.holds(fleet.nodes[row].traits) for constraint in shape.constraints)
+    if shape.within == LINK_DOMAIN and kind != NO_KIND:
+        node = fleet.nodes[row]
+        found = islands(node, usable) - {None}
+        usable = max(([slot for slot in usable if islands(node, [slot]) == {each}] for each in found), key=len, default=[])
     return enough_cores and suits and len(usable) >= shape.per_node

@@ -4,6 +4,7 @@ from hypothesis import strategies as st
 
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.reasons import Reason
+from scheduler.domain.topology import CLUSTER, Level
 from scheduler.domain.versions import parse_range, parse_version
 from scheduler.engine.constraints import Constraint, LabelIn, Traits, VersionIn
 from scheduler.engine.cycle import cycle
@@ -23,16 +24,18 @@ def _seldom(draw: st.DrawFn) -> bool:
     return draw(st.integers(0, 5)) == 5
 
 
-@st.composite
-def traits(draw: st.DrawFn) -> Traits:
-    """Two zones and three drivers, each sometimes not known."""
-    zone = draw(st.sampled_from((None, "east", "west")))
-    return Traits(
-        labels=frozenset({("zone", zone)} if zone else ()),
-        driver=parse_version(draw(st.sampled_from(("", "535.104.05", "550.54.15", "24.1.rc2")))),
-        toolkit=parse_version(draw(st.sampled_from(("", "12.2", "12.4")))),
-    )
-
+TRAITS = st.sampled_from(
+    [
+        Traits(frozenset({("zone", zone)} if zone else ()), driver=parse_version(driver), toolkit=parse_version(toolkit))
+        for zone, driver, toolkit in (
+            (None, "", ""),
+            (None, "535.104.05", "12.2"),
+            ("east", "550.54.15", "12.4"),
+            ("east", "24.1.rc2", ""),
+            ("west", "550.54.15", "12.2"),
+        )
+    ]
+)
 
 CONSTRAINTS: tuple[Constraint, ...] = (
     LabelIn("zone", frozenset({"east"})),
@@ -43,6 +46,13 @@ CONSTRAINTS: tuple[Constraint, ...] = (
 )
 
 
+LEVELS: st.SearchStrategy[Level] = st.sampled_from((*range(CLUSTER), *[CLUSTER] * 9))
+"""Mostly anywhere."""
+
+ISLANDS = st.sampled_from(((None,) * 4, (4, 4, 7, 7), (7, 4, None, 7)))
+"""Of a node's cards: not known, two pairs, or a pair and what is beside it."""
+
+
 @st.composite
 def nodes(draw: st.DrawFn, number: int) -> Node:
     """Mostly of one kind of card; sometimes with another, an unhealthy card, or silent."""
@@ -50,15 +60,18 @@ def nodes(draw: st.DrawFn, number: int) -> Node:
     kinds: list[Kind | None] = [main] * draw(st.sampled_from((0, 1, 2, 2, 4, 4)))
     if kinds and _seldom(draw):
         kinds[0] = draw(st.sampled_from((*KINDS, None)))
+    islands = draw(ISLANDS)
     return Node(
         cluster=draw(st.sampled_from(CLUSTERS)),
         name=f"n{number}",
         cpu_milli=draw(st.integers(3, 8)) * 1000,
         memory_bytes=draw(st.integers(3, 8)) * GIB,
-        cards=tuple(Card(f"n{number}/{slot}", kind) for slot, kind in enumerate(kinds)),
+        cards=tuple(Card(f"n{number}/{slot}", kind, islands[slot]) for slot, kind in enumerate(kinds)),
+        link_domain="pod" if _seldom(draw) else None,
         rack=draw(st.sampled_from((None, "r1", "r2"))),
+        spine=draw(st.sampled_from((None, "s1", "s2"))),
         live=not _seldom(draw),
-        traits=draw(traits()),
+        traits=draw(TRAITS),
     )
 
 
@@ -81,7 +94,8 @@ def shapes(draw: st.DrawFn) -> Shape:
         models=draw(st.sampled_from((frozenset(), frozenset(), frozenset({"910B3"}), frozenset({"H800", "MXC500"})))),
         cpu_milli=draw(st.integers(0 if wants_cards else 1, 4)) * 1000,
         memory_bytes=draw(st.integers(0, 3)) * GIB,
-        one_rack=_seldom(draw),
+        within=draw(LEVELS),
+        near=draw(LEVELS),
         constraints=tuple(draw(st.lists(st.sampled_from(CONSTRAINTS), max_size=2))) if _seldom(draw) else (),
     )
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.reasons import Reason
+from scheduler.domain.topology import RACK
 from scheduler.engine import what_if
 from scheduler.engine.answers import Answer, PastUse, Position, answer
 from scheduler.engine.cycle import cycle
@@ -165,9 +166,9 @@ def test_another_model_is_suggested_with_its_class() -> None:
 
 def test_dropping_the_rack_is_suggested_where_that_helps() -> None:
     fleet = Fleet.of([node("n1", rack="r1"), node("n2", rack="r2")])
-    found = answer(snapshot(fleet, []), job("j", gang(2, one_rack=True)))
-    assert set(helpful(found)) == {"change_fewer_nodes", "change_no_rack"}
-    assert refused(found) == {"a": ("place_rack_too_small",)}
+    found = answer(snapshot(fleet, []), job("j", gang(2, within=RACK)))
+    assert set(helpful(found)) == {"change_fewer_nodes", "change_no_topology"}
+    assert refused(found) == {"a": ("place_domain_too_small",)}
 
 
 def test_a_higher_priority_says_how_many_would_stop_and_not_who() -> None:

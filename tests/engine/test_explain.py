@@ -2,6 +2,7 @@
 
 import pytest
 
+from scheduler.domain.topology import RACK
 from scheduler.engine.cycle import cycle
 from scheduler.engine.explain import could_ever_fit
 from scheduler.engine.fleet import Fleet
@@ -38,8 +39,8 @@ def test_larger_than_any_cluster_names_the_largest() -> None:
 
 
 def test_larger_than_any_rack_though_not_than_the_cluster() -> None:
-    verdict = _verdict(job("j", gang(4, one_rack=True)))
-    assert (verdict.kind, verdict.reasons[0].code) == ("never", "never_larger_than_rack")
+    verdict = _verdict(job("j", gang(4, within=RACK)))
+    assert (verdict.kind, verdict.reasons[0].code) == ("never", "never_larger_than_domain")
     assert (verdict.reasons[0].numbers["cluster"], verdict.reasons[0].numbers["total"]) == ("a", 3)
 
 
@@ -50,8 +51,8 @@ def test_waiting_for_cards_says_how_many_are_free_where() -> None:
 
 
 def test_waiting_for_a_rack() -> None:
-    reason = _verdict(job("j", gang(3, one_rack=True)), busy=("a0",)).reasons[0]
-    assert (reason.code, reason.numbers["free"], reason.numbers["total"]) == ("waiting_for_rack", 2, 3)
+    reason = _verdict(job("j", gang(3, within=RACK)), busy=("a0",)).reasons[0]
+    assert (reason.code, reason.numbers["free"], reason.numbers["total"]) == ("waiting_for_domain", 2, 3)
 
 
 def test_waiting_for_a_cluster_that_does_not_answer() -> None:

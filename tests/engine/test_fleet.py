@@ -3,6 +3,7 @@
 import numpy as np
 
 from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.topology import RACK
 from scheduler.engine.fleet import NO_KIND, Allocation, Card, Fleet, Node
 from scheduler.engine.shape import GIB
 from tests.engine.builders import ASCEND, HOPPER, METAX, gang, node
@@ -15,7 +16,7 @@ def test_equal_networks_make_equal_fleets_in_any_order() -> None:
     assert one.kinds == other.kinds
     assert one.index == other.index == {("a", "n1"): 0, ("a", "n2"): 1, ("b", "n1"): 2}
     assert np.array_equal(one.card_kind, other.card_kind)
-    assert one.rack_of.tolist() == other.rack_of.tolist() == [0, -1, 1], "racks of one name in two clusters are two racks"
+    assert one.domain_of[RACK].tolist() == other.domain_of[RACK].tolist() == [0, -1, 1], "one name in two clusters is two racks"
 
 
 def test_a_card_that_must_not_be_scheduled_is_never_free() -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.domain.topology import LINK_DOMAIN
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import NO_KIND, Fleet, Free
 from scheduler.engine.snapshot import Decisions, Snapshot
@@ -74,7 +75,10 @@ def test_a_grant_is_a_whole_gang_where_the_job_may_go(moment: Snapshot) -> None:
         assert job.hold is None
         assert job.clusters is None or cluster in job.clusters
         assert all(constraint.holds(fleet.nodes[row].traits) for constraint in shape.constraints for row in rows)
-        assert not shape.one_rack or len({fleet.nodes[row].rack for row in rows}) == 1
+        domains = {oracle.domain(fleet.nodes[row], shape.within) for row in rows}
+        assert len(domains) == 1 and None not in domains
+        if shape.within == LINK_DOMAIN:
+            assert all(len(oracle.islands(fleet.nodes[part.node], part.slots)) <= 1 for part in place.allocations)
         for part in place.allocations:
             kinds = {fleet.nodes[part.node].cards[slot].kind for slot in part.slots}
             assert len(set(part.slots)) == shape.per_node
@@ -153,7 +157,7 @@ def test_the_first_job_served_gets_the_cheapest_place_there_is(moment: Snapshot)
 @given(snapshots())
 def test_every_reason_can_be_read_in_both_languages(moment: Snapshot) -> None:
     decisions = cycle(moment)
-    reasons = [grant.reason for grant in decisions.grants]
+    reasons = [reason for grant in decisions.grants for reason in grant.reasons]
     reasons += [reason for verdict in decisions.verdicts.values() for reason in verdict.reasons]
     for reason in reasons:
         assert reason.text("en")

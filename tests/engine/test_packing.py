@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.domain.topology import RACK
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Allocation, Fleet, Free
 from scheduler.engine.packing import UNTOUCHED, Packing
@@ -106,8 +107,8 @@ def test_a_gang_takes_its_cheapest_nodes_in_one_rack_if_asked() -> None:
     fleet = Fleet.of([node(name, rack=rack) for name, rack in racks.items()])
     asked = {gang(1, 1): 1}
     assert [part.node for part in cheapest(fleet, gang(2, 2), asked, taken(3, 0)).allocations] == [3, 0]
-    assert [part.node for part in cheapest(fleet, gang(2, 2, one_rack=True), asked, taken(3, 0)).allocations] == [1, 2]
-    assert list(cheapest_places(fleet, fleet.all_free(), gang(3, 2, one_rack=True), Packing.of(fleet, asked))) == []
+    assert [part.node for part in cheapest(fleet, gang(2, 2, within=RACK), asked, taken(3, 0)).allocations] == [1, 2]
+    assert list(cheapest_places(fleet, fleet.all_free(), gang(3, 2, within=RACK), Packing.of(fleet, asked))) == []
 
 
 def test_nothing_asked_for_yet_is_no_trouble() -> None:
@@ -186,5 +187,5 @@ def _check(fleet: Fleet, free: Free, shape: Shape, place: Place) -> None:
         assert fleet.live[each.node] and fleet.cluster_of[each.node] == place.cluster
         assert len(each.slots) == shape.per_node
         assert all(fleet.card_kind[each.node, slot] == place.kind for slot in each.slots)
-    if shape.one_rack:
-        assert len({int(fleet.rack_of[each.node]) for each in place.allocations}) == 1
+    if shape.within == RACK:
+        assert len({int(fleet.domain_of[RACK][each.node]) for each in place.allocations}) == 1

@@ -2,6 +2,7 @@
 
 from hypothesis import given, settings
 
+from scheduler.domain.topology import RACK
 from scheduler.engine.fleet import Allocation, Fleet
 from scheduler.engine.place import Place, place_in
 from scheduler.engine.shape import Shape
@@ -74,8 +75,8 @@ def test_silent_nodes_are_not_offered() -> None:
 def test_one_rack_means_one_rack_and_the_tightest() -> None:
     nodes = [node(f"{rack}-{number}", rack=rack) for rack, size in (("big", 4), ("fit", 2), ("one", 1)) for number in range(size)]
     fleet = Fleet.of([*nodes, node("loose-1"), node("loose-2")])
-    assert _names(fleet, _only(fleet, gang(2, one_rack=True))) == ["fit-0", "fit-1"]
-    assert list(places(fleet, fleet.all_free(), gang(5, one_rack=True))) == []
+    assert _names(fleet, _only(fleet, gang(2, within=RACK))) == ["fit-0", "fit-1"]
+    assert list(places(fleet, fleet.all_free(), gang(5, within=RACK))) == []
 
 
 def test_an_elastic_gang_takes_what_there_is_between_its_bounds() -> None:

@@ -1,7 +1,10 @@
 """What a job asks, read from its spec."""
 
+import pytest
+
 from scheduler.contract.job import JobSpec
 from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.topology import CLUSTER, LINK_DOMAIN, RACK, SPINE
 from scheduler.domain.versions import parse_range
 from scheduler.engine.constraints import LabelIn, VersionIn
 from scheduler.engine.shape import GIB, shapes_of
@@ -43,7 +46,7 @@ def test_every_wish_of_a_spec_is_in_the_shape() -> None:
         card_memory_bytes=64 * GIB,
         cpu_milli=32_000,
         memory_bytes=256 * GIB,
-        one_rack=True,
+        within=RACK,
         constraints=(
             VersionIn("driver", parse_range(">=535.104")),
             VersionIn("toolkit", parse_range(">=12.2,<13")),
@@ -56,6 +59,24 @@ def test_every_wish_of_a_spec_is_in_the_shape() -> None:
 def test_alternatives_keep_their_order_of_preference() -> None:
     first, second = shapes_of(_spec([{"nodes": 1, "per_node": 8}, {"nodes": 4, "per_node": 4}]))
     assert (first.nodes, first.per_node, second.nodes, second.per_node) == (1, 8, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("topology", "within", "near"),
+    [
+        ("any", CLUSTER, CLUSTER),
+        ("link_domain", LINK_DOMAIN, CLUSTER),
+        ("rack", RACK, CLUSTER),
+        ("spine", SPINE, CLUSTER),
+        ({"within": "rack"}, RACK, CLUSTER),
+        ({"within": "spine", "required": True}, SPINE, CLUSTER),
+        ({"within": "rack", "required": False}, CLUSTER, RACK),
+        ({"within": "link_domain", "required": False}, CLUSTER, LINK_DOMAIN),
+    ],
+)
+def test_a_level_is_required_or_wished_for(topology: object, within: int, near: int) -> None:
+    (shape,) = shapes_of(_spec({"topology": topology}))
+    assert (shape.within, shape.near) == (within, near)
 
 
 def test_a_gang_is_rigid_unless_it_says_otherwise() -> None:

@@ -3,6 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.domain.topology import LINK_DOMAIN, RACK
 from scheduler.domain.versions import parse_range, parse_version
 from scheduler.engine.constraints import LabelIn, Traits, VersionIn
 from scheduler.engine.cycle import cycle
@@ -16,7 +17,13 @@ from tests.engine.builders import HOPPER, gang, job, node
 FLEET = Fleet.of(
     [
         *(
-            node(f"n{number}", cluster="a", rack=f"r{number // 2}", traits=Traits(frozenset({("zone", f"z{number % 2}")})))
+            node(
+                f"n{number}",
+                cluster="a",
+                rack=f"r{number // 2}",
+                link_domain="pod" if number else None,
+                traits=Traits(frozenset({("zone", f"z{number % 2}")})),
+            )
             for number in range(4)
         ),
         *(
@@ -30,7 +37,7 @@ FLEET = Fleet.of(
 SHAPES = st.one_of(
     st.builds(gang, nodes=st.integers(1, 3), per_node=st.sampled_from([1, 4, 8]), cpu_milli=st.sampled_from([0, 16_000, 33_000])),
     st.builds(gang, nodes=st.just(1), per_node=st.just(1), card_milli=st.sampled_from([250, 500])),
-    st.builds(gang, nodes=st.just(2), per_node=st.just(8), one_rack=st.just(True)),
+    st.builds(gang, nodes=st.just(2), per_node=st.just(8), within=st.sampled_from([LINK_DOMAIN, RACK])),
     st.builds(
         gang,
         nodes=st.integers(1, 2),

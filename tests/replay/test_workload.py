@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.topology import RACK
 from scheduler.engine.quota import Queue
 from scheduler.engine.shape import GIB, Shape
 from scheduler.engine.snapshot import Quote
@@ -69,7 +70,7 @@ def test_a_constraint_becomes_shapes_in_order_of_preference(
 ) -> None:
     text = TAS.replace("tasConstraint: required", f"tasConstraint: {constraint}").replace("tasLevel: rack", f"tasLevel: {level}")
     found = workload(tmp_path, text).streams[0].work
-    assert [(shape.nodes, shape.one_rack) for shape in found.shapes] == shapes
+    assert [(shape.nodes, shape.within == RACK) for shape in found.shapes] == shapes
     assert all(shape.nodes * shape.cpu_milli == 1000 for shape in found.shapes)
     assert found.need == {"cpu": 1000}
 
@@ -93,7 +94,7 @@ def test_our_format_says_everything(tmp_path: Path) -> None:
     assert found.weights == {"lab": 3}
     train, *drawn = found.streams
     assert [at for at, _ in train.arrivals()] == [10_000, 30_000, 50_000, 70_000, 90_000]
-    assert train.work.shapes == (Shape(2, 2, 8, hardware_class=HardwareClass.DOMESTIC, cpu_milli=4000, one_rack=True),)
+    assert train.work.shapes == (Shape(2, 2, 8, hardware_class=HardwareClass.DOMESTIC, cpu_milli=4000, within=RACK),)
     assert train.work.need == {"class:domestic": 16_000, "model:910B3": 16_000, "cpu": 8000}
     assert (train.work.max_runtime_seconds, train.work.preemptible) == (7200, True)
     assert [stream.count for stream in drawn] == [3, 3, 2, 2]

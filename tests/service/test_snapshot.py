@@ -144,12 +144,16 @@ def test_a_dependency_holds_a_job_until_it_has_succeeded(city: Database, state: 
     assert holds(city, depends_on=[first.id]) == hold
 
 
-def test_racks_come_from_labels(city: Database) -> None:
+def test_domains_come_from_labels_and_islands_from_the_cards(city: Database) -> None:
     with city.write(CITY) as session:
-        node = node_row("sz", "s3", ascend("s3"))
-        node.capacity = {**node.capacity, "labels": {"rack": "r-1"}}
-        session.add(node)
-    assert {node.name: node.rack for node in look(city).snapshot.fleet.nodes}["s3"] == "r-1"
+        for name, labels in (("s3", {"rack": "r-1", "spine": "sp-1"}), ("s4", {"link_domain": "pod-1"})):
+            row = node_row("sz", name, ascend(name, link_island=1))
+            row.capacity = {**row.capacity, "labels": labels}
+            session.add(row)
+    nodes = {node.name: node for node in look(city).snapshot.fleet.nodes}
+    assert (nodes["s3"].link_domain, nodes["s3"].rack, nodes["s3"].spine) == (None, "r-1", "sp-1")
+    assert nodes["s4"].link_domain == "pod-1"
+    assert {card.island for card in nodes["s3"].cards} == {1}
 
 
 def test_what_nodes_say_of_themselves_is_known_to_the_engine(city: Database) -> None:

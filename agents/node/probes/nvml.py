@@ -4,9 +4,10 @@ The binding loads `libnvidia-ml.so.1` by that name: another library is chosen wi
 NVML stays initialised between probes, because starting it wakes the driver and costs more than all reads together.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import combinations
 from typing import Any, Protocol, TypeVar
 
 import pynvml
@@ -39,6 +40,7 @@ class Nvml(Protocol):
     def nvmlDeviceGetTemperature(self, handle: Any, sensor: int) -> int: ...
     def nvmlDeviceGetTotalEccErrors(self, handle: Any, error: int, counter: int) -> int: ...
     def nvmlDeviceGetRemappedRows(self, handle: Any) -> tuple[int, int, int, int]: ...
+    def nvmlDeviceGetP2PStatus(self, one: Any, other: Any, capability: int) -> int: ...
     def nvmlDeviceGetMigMode(self, handle: Any) -> list[int]: ...
 
 
@@ -51,6 +53,8 @@ class NvmlProbe:
         self._nvml = nvml
         self._initialised = False
         self._seen: dict[int, Device] = {}
+        self._islands: dict[str, int] = {}
+        """The island of NVLink each card is in, by UUID; as long as the cards are the same, it stays so."""
 
     def probe(self) -> Reading:
         """Raises `pynvml.NVMLError` where NVML is there but does not answer; the next call then starts it afresh."""
@@ -81,7 +85,7 @@ class NvmlProbe:
         reader = _Reader()
         cuda = reader.read(self._nvml.nvmlSystemGetCudaDriverVersion_v2)
         return Reading(
-            devices=tuple(devices),
+            devices=self._linked(devices),
             driver_version=reader.read(self._nvml.nvmlSystemGetDriverVersion),
             toolkit_version=f"{cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
             error="; ".join(unidentified) or None,
@@ -102,6 +106,25 @@ class NvmlProbe:
             device = Device(index=index, vendor="nvidia", model=model, uuid=uuid)
         self._seen[index] = self._sensed(handle, device)
         return self._seen[index]
+
+    def _linked(self, devices: Sequence[Device]) -> tuple[Device, ...]:
+        """The devices with their islands; without, where NVML does not tell of every pair whether NVLink joins it."""
+        if self._islands.keys() != {device.uuid for device in devices}:
+            self._islands = self._find_islands(devices)
+        return tuple(replace(device, link_island=self._islands.get(device.uuid)) for device in devices)
+
+    def _find_islands(self, devices: Sequence[Device]) -> dict[str, int]:
+        nvml, reader = self._nvml, _Reader()
+        handles = [reader.read(nvml.nvmlDeviceGetHandleByIndex, device.index) for device in devices]
+        island = list(range(len(devices)))
+        for one, other in combinations(range(len(devices)), 2):
+            status = reader.read(nvml.nvmlDeviceGetP2PStatus, handles[one], handles[other], pynvml.NVML_P2P_CAPS_INDEX_NVLINK)
+            if status is None:
+                return {}
+            if status == pynvml.NVML_P2P_STATUS_OK:
+                joined = {island[one], island[other]}
+                island = [min(joined) if number in joined else number for number in island]
+        return {device.uuid: number for device, number in zip(devices, island, strict=True)}
 
     def _sensed(self, handle: Any, device: Device) -> Device:
         """The device as it is now. Its size and PCI vendor do not change, so a failed read leaves what was known of them."""

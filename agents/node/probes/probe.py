@@ -20,7 +20,8 @@ class Sensors:
 class Device:
     """One card in its vendor's own words: `model` is not yet canonical, `index` is the vendor's numbering.
 
-    `pci_vendor_id` is four lower-case hexadecimal digits. `health_reasons` are stable codes such as `reset_required`.
+    `pci_vendor_id` is four lower-case hexadecimal digits. `health_reasons` are stable codes such as `reset_required`. Devices of
+    equal `link_island` are joined by the vendor's links, directly or through a switch.
     """
 
     index: int
@@ -29,6 +30,7 @@ class Device:
     uuid: str
     memory_bytes: int | None = None
     pci_vendor_id: str | None = None
+    link_island: int | None = None
     sensors: Sensors = field(default_factory=Sensors)
     health: Health = Health.HEALTHY
     health_reasons: tuple[str, ...] = ()

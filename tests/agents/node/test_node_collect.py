@@ -37,7 +37,8 @@ def test_a_cpu_only_node_is_a_whole_report() -> None:
 
 
 def test_a_known_card_has_its_canonical_name_and_class() -> None:
-    card = _card(CARD)
+    card = _card(replace(CARD, link_island=1))
+    assert card.link_island == 1
     assert (card.vendor, card.model, card.hardware_class) == ("nvidia", "H20", HardwareClass.FOREIGN)
 
 

@@ -28,6 +28,8 @@ class FakeNvml:
         self.inits = 0
         self.rows = (0, 0, 0, 0)
         self.mig = [0, 0]
+        self.links: set[tuple[int, int]] = set()
+        self.pairs_asked = 0
 
     def _fail(self, function: str, card: int | None = None) -> None:
         if function in self.broken and (self.broken_card is None or card == self.broken_card):
@@ -87,6 +89,12 @@ class FakeNvml:
 
     def nvmlDeviceGetRemappedRows(self, handle: int) -> tuple[int, int, int, int]:
         return self.rows
+
+    def nvmlDeviceGetP2PStatus(self, one: int, other: int, capability: int) -> int:
+        self._fail("nvmlDeviceGetP2PStatus")
+        assert capability == pynvml.NVML_P2P_CAPS_INDEX_NVLINK
+        self.pairs_asked += 1
+        return pynvml.NVML_P2P_STATUS_OK if (one, other) in self.links else pynvml.NVML_P2P_STATUS_NOT_SUPPORTED  # type: ignore[no-any-return]
 
     def nvmlDeviceGetMigMode(self, handle: int) -> list[int]:
         return self.mig
@@ -220,6 +228,21 @@ def test_nvml_is_kept_open_and_started_afresh_only_after_a_failure() -> None:
     assert nvml.inits == 2
 
 
+def test_cards_that_links_join_directly_or_in_a_chain_are_one_island() -> None:
+    nvml = FakeNvml(count=5)
+    nvml.links = {(0, 2), (2, 4)}
+    probe = NvmlProbe(nvml)
+    for _ in range(2):
+        assert [card.link_island for card in probe.probe().devices] == [0, 1, 0, 3, 0]
+    assert nvml.pairs_asked == 10, "asked once, as it does not change"
+
+
+def test_islands_are_unknown_where_nvml_does_not_tell() -> None:
+    nvml = FakeNvml(count=2)
+    nvml.broken = {"nvmlDeviceGetP2PStatus": pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}
+    assert [card.link_island for card in NvmlProbe(nvml).probe().devices] == [None, None]
+
+
 @pytest.fixture(scope="module")
 def mock_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a `libnvidia-ml.so.1` of our own."""
@@ -260,6 +283,7 @@ def test_the_real_binding_reads_a_library(mock_library: Path) -> None:
         "memory_bytes": 85_520_809_984,
         "health": "healthy",
         "health_reasons": [],
+        "link_island": None,
         "pci_vendor_id": "10de",
         "memory_used_bytes": 2**30,
         "utilisation_percent": 37,
