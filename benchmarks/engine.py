@@ -132,7 +132,7 @@ def city(changes: int) -> tuple[float, list[float]]:
     after = []
     for now in range(1, changes + 1):
         ended = running.pop(int(rng.integers(0, len(running))))
-        state.release(jobs[ended.job], ended.place)
+        state.end(ended.job)
         after.append(timed(partial(_serve, state, now, served)))
         running += served[-1].grants
     return first, after

@@ -5,16 +5,18 @@ without looking at the others one by one: priority, then who must start soon to 
 age, as in `order`.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.engine.fleet import Bools, Ints
-from scheduler.engine.order import NEAR_SECONDS, NOT_NEAR, QueuedJob, Usage, latest_start
+from scheduler.engine.order import NEAR_SECONDS, NOT_NEAR, QueuedJob, Usage, latest_start, stand_alike
 
 NOBODY = 2**62
 """The age of an empty line: younger than anything."""
@@ -36,7 +38,7 @@ class Backlog:
         self.lines: list[Line] = []
         self._number: dict[object, int] = {}
         self._tenants: dict[str, int] = {}
-        self._priority = np.zeros(0, dtype=np.int64)
+        self.priority = np.zeros(0, dtype=np.int64)
         self._tenant = np.zeros(0, dtype=np.int64)
         self._start_by = np.zeros(0, dtype=np.int64)
         self.head_at = np.zeros(0, dtype=np.int64)
@@ -74,13 +76,22 @@ class Backlog:
         head = self.head(number)
         self.head_at[number] = NOBODY if head is None else head[0]
 
+    def put_back(self, number: int, entry: tuple[int, str]) -> None:
+        """Let a job that was taken stand in its line again, at its age."""
+        insort(self.lines[number].jobs, entry, int(self._next[number]))
+        self.head_at[number] = self.next_of(number)[0]
+
     def rest(self, number: int) -> list[str]:
         """The jobs of a line that have not been taken."""
         return [id_ for _, id_ in self.lines[number].jobs[self._next[number] :]]
 
+    def line_of(self, job: QueuedJob) -> int:
+        """The number of the line a job stands in. Raises KeyError for a job like none there is."""
+        return self._number[stand_alike(job)]
+
     def remove(self, job: QueuedJob) -> int:
         """Take a waiting job out wherever it stands. Returns the number of its line."""
-        number = self._line_of(job)
+        number = self.line_of(job)
         line, position = self.lines[number], int(self._next[number])
         line.jobs.pop(bisect_left(line.jobs, (job.submitted_at, job.id), position))
         head = self.head(number)
@@ -100,17 +111,34 @@ class Backlog:
         found: Ints = np.flatnonzero(candidates & (self.head_at != NOBODY))
         if not found.size:
             return None
-        urgent = () if urgencies is None else (urgencies,)
-        for keys in (-self._priority, *urgent, shares.of_line(self._tenant), self.head_at):
+        for keys in self._keys(shares, urgencies):
             values = keys[found]
             found = found[values == values.min()]
         if found.size == 1:
             return int(found[0])
         return min(map(int, found), key=lambda number: self.lines[number].jobs[self._next[number]])
 
+    def before(self, number: int, shares: "Shares", urgencies: Ints | None) -> Bools:
+        """Which lines are served before one that is not empty."""
+        equal: Bools = self.head_at != NOBODY
+        found = np.zeros_like(equal)
+        for keys in self._keys(shares, urgencies):
+            found |= equal & (keys < keys[number])
+            equal &= keys == keys[number]
+        for other in np.flatnonzero(equal).tolist():
+            found[other] = self.next_of(other) < self.next_of(number)
+        return found
+
+    def _keys(self, shares: "Shares", urgencies: Ints | None) -> Iterator[NDArray[Any]]:
+        """What decides whose turn it is, the strongest first; the lowest goes first."""
+        yield -self.priority
+        if urgencies is not None:
+            yield urgencies
+        yield shares.of_line(self._tenant)
+        yield self.head_at
+
     def _line_of(self, job: QueuedJob) -> int:
-        terms = (job.terms, job.clusters, job.max_runtime_seconds, job.deadline)
-        likeness = (job.tenant, job.queue, job.priority, job.shapes, *terms)
+        likeness = stand_alike(job)
         number = self._number.get(likeness)
         if number is None:
             number = self._number[likeness] = len(self.lines)
@@ -119,8 +147,8 @@ class Backlog:
         return number
 
     def _grow(self) -> None:
-        new = self.lines[len(self._priority) :]
-        self._priority = np.append(self._priority, [line.example.priority for line in new]).astype(np.int64)
+        new = self.lines[len(self.priority) :]
+        self.priority = np.append(self.priority, [line.example.priority for line in new]).astype(np.int64)
         self._tenant = np.append(self._tenant, [self._tenants[line.example.tenant] for line in new]).astype(np.int64)
         starts = (latest_start(line.example) for line in new)
         self._start_by = np.append(self._start_by, [NOT_NEAR if each is None else each for each in starts]).astype(np.int64)

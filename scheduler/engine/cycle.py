@@ -6,29 +6,31 @@ once others have ended may be promised a place at that time (`reserve`), which t
 """
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Reason
 from scheduler.domain.topology import CLUSTER, LEVEL_NAMES
-from scheduler.engine.backlog import Backlog
+from scheduler.engine.backlog import Backlog, Shares
 from scheduler.engine.deadline import noted
-from scheduler.engine.explain import explain
-from scheduler.engine.fleet import Bools
+from scheduler.engine.explain import NOBODY_KNOWS, explain
+from scheduler.engine.fleet import Bools, Fleet
 from scheduler.engine.offers import Offer, best_offer
-from scheduler.engine.order import QueuedJob, Usage, held, needs
-from scheduler.engine.place import Place
+from scheduler.engine.order import QueuedJob, Usage, fares_alike, held, needs
+from scheduler.engine.place import Place, capacity
 from scheduler.engine.preempt import cheapest_victims
 from scheduler.engine.quota import RUNNING, Quotas, Resource, Shortfall
-from scheduler.engine.reserve import Outlook, ends_at, promise
-from scheduler.engine.room import Room
+from scheduler.engine.reserve import Outlook, Promise, ends_at, promise
 from scheduler.engine.round import Round, begin
-from scheduler.engine.shape import WHOLE_CARD_MILLI
+from scheduler.engine.runs import Runs
+from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
 from scheduler.engine.snapshot import ActiveRun, Backfill, Decisions, Grant, Preemption, Snapshot, Verdict
 
+BEHIND = "waiting_behind_reservation"
 RELEASE = "waiting_for_release"
 OVER_QUOTA = "waiting_for_quota"
 
@@ -41,53 +43,94 @@ class Served:
     preemptions: tuple[Preemption, ...]
     of_line: dict[int, Verdict]
     of_job: dict[str, Verdict]
-    promised_at: dict[str, int]
+    """Jobs that wait for a release; their lines may hold others."""
+    decided: tuple[tuple[int, str], ...]
+    """Line and job of everybody who was served, in order."""
+    promises: tuple[Promise, ...]
+    kept: Mapping[str, Place]
+    """The places that the jobs of `of_job` wait for."""
+    started: tuple[ActiveRun, ...]
+    stopping: tuple[ActiveRun, ...]
+    runs: Runs
+    """What runs after the round: those that started and those asked to stop among it."""
     usage: Usage
-    """What every tenant holds once the grants are taken."""
+    """What every tenant holds then."""
     quotas: Quotas
     """What every queue uses then."""
+
+
+class Sleepers(Protocol):
+    """Knows who need not be served."""
+
+    def candidates(self, round_: Round, shares: Shares, decided: Sequence[tuple[int, str]]) -> Bools:
+        """Which lines to serve, as it looks after what the round has decided; it may err on the side of too many."""
+
+
+class Everybody:
+    """Nobody sleeps."""
+
+    def __init__(self, lines: int) -> None:
+        self._all = np.ones(lines, dtype=np.bool_)
+
+    def candidates(self, round_: Round, shares: Shares, decided: Sequence[tuple[int, str]]) -> Bools:
+        return self._all
 
 
 def cycle(snapshot: Snapshot) -> Decisions:
     """Decide one round. Every queued job gets a grant or a verdict; the snapshot is left as it was."""
     verdicts = {job.id: Verdict("wait", (job.hold,)) for job in snapshot.queue if job.hold is not None}
     backlog = Backlog(job for job in snapshot.queue if job.hold is None)
-    served = serve(snapshot, backlog, np.ones(len(backlog.lines), dtype=np.bool_))
+    served = serve(snapshot, backlog, Everybody(len(backlog.lines)))
     for number, verdict in served.of_line.items():
         verdicts.update(dict.fromkeys(backlog.rest(number), verdict))
-    return Decisions(served.grants, served.preemptions, {**verdicts, **served.of_job}, served.promised_at)
+    promised_at = {each.job: each.at for each in served.promises}
+    return Decisions(served.grants, served.preemptions, {**verdicts, **served.of_job}, promised_at)
 
 
-def serve(snapshot: Snapshot, backlog: Backlog, candidates: Bools, still: Callable[[Room], Bools] | None = None) -> Served:
-    """Serve the `candidates` among the lines of a backlog, in order, taking out the jobs that are granted.
-
-    `still`, where given, says after each grant which lines could still fit; it may err on the side of too many. Jobs that wait
-    for a release are taken out as well: the caller puts them back.
-    """
+def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
+    """Serve the lines of a backlog that do not sleep, in order, taking out the jobs that are granted."""
     round_ = begin(snapshot)
     shares = backlog.shares(round_.usage, snapshot.weights)
+    open_ = np.ones(len(backlog.lines), dtype=np.bool_)
     hopeless: dict[object, Verdict] = {}
     of_line: dict[int, Verdict] = {}
     of_job: dict[str, Verdict] = {}
-    candidates, urgencies = candidates.copy(), backlog.urgencies(snapshot.now)
-    while (number := backlog.first(candidates, shares, urgencies)) is not None:
-        example, (_, id_) = backlog.lines[number].example, backlog.next_of(number)
-        likeness = (example.queue, example.shapes, example.terms, example.clusters, example.max_runtime_seconds)
-        verdict = hopeless.get(likeness) or _decide(round_, replace(example, id=id_))
+    decided: list[tuple[int, str]] = []
+    waiting_for_release: list[tuple[int, tuple[int, str]]] = []
+    urgencies = backlog.urgencies(snapshot.now)
+    while (number := backlog.first(open_ & sleepers.candidates(round_, shares, decided), shares, urgencies)) is not None:
+        example, head = backlog.lines[number].example, backlog.next_of(number)
+        likeness = fares_alike(example)
+        verdict = hopeless.get(likeness) or _decide(round_, replace(example, id=head[1]))
+        decided.append((number, head[1]))
         if verdict is None:
             backlog.take(number)
             shares.refresh(example.tenant)
-            if still is not None:
-                candidates &= still(round_.now)
         elif verdict.reasons[0].code == RELEASE:
             backlog.take(number)
-            of_job[id_] = noted(verdict, example, snapshot.now, None)
+            waiting_for_release.append((number, head))
+            of_job[head[1]] = noted(verdict, example, snapshot.now, None)
         else:
             hopeless[likeness] = verdict
-            of_line[number] = noted(verdict, example, snapshot.now, _promised_start(round_, id_))
-            candidates[number] = False
-    promised_at = {each.job: each.at for each in round_.promises}
-    return Served(tuple(round_.grants), tuple(round_.preemptions), of_line, of_job, promised_at, round_.usage, round_.quotas)
+            of_line[number] = noted(verdict, example, snapshot.now, _promised_start(round_, head[1]))
+            open_[number] = False
+    for number, head in waiting_for_release:
+        backlog.put_back(number, head)
+    round_.quotas.keep_nothing()
+    return Served(
+        grants=tuple(round_.grants),
+        preemptions=tuple(round_.preemptions),
+        of_line=of_line,
+        of_job=of_job,
+        decided=tuple(decided),
+        promises=tuple(round_.promises),
+        kept=round_.kept,
+        started=tuple(round_.started),
+        stopping=tuple(round_.stopping),
+        runs=round_.runs,
+        usage=round_.usage,
+        quotas=round_.quotas,
+    )
 
 
 def _decide(round_: Round, job: QueuedJob) -> Verdict | None:
@@ -99,27 +142,68 @@ def _decide(round_: Round, job: QueuedJob) -> Verdict | None:
         if best is not None:
             _grant(round_, job, alternative, best, places, end)
             return None
-    kept = _keep_place(round_, job) or _reclaim(round_, job) or _over_quota(round_, job) or _make_room(round_, job)
+    kept = _keep_place(round_, job) or _reclaim(round_, job)
+    closed = [_closed_by_quota(round_, job, shape) for shape in job.shapes]
+    if kept is None and all(_nothing_else(round_, shape, lacks) for shape, lacks in zip(job.shapes, closed, strict=True)):
+        kept = _over_quota(round_, job, closed)
+    kept = kept or _make_room(round_, job)
     if kept is not None:
         return kept
     behind = _behind_promise(round_, job) if room is not round_.now else None
-    _promise(round_, job)
-    return behind or explain(round_.snapshot, round_.now, job)
+    verdict = behind or explain(round_.snapshot, round_.now, job, [lacks.keys() for lacks in closed])
+    if verdict.kind == "wait" and any(closed):  # what quota alone keeps from it is said beside
+        verdict = Verdict("wait", (*verdict.reasons, *(_least_short(lacks) for lacks in closed if lacks)))
+    if may_be_promised(verdict):
+        _promise(round_, job)
+    return verdict
 
 
-def _over_quota(round_: Round, job: QueuedJob) -> Verdict | None:
-    """Where no alternative is within the quota of the job's queue: what of is short, by how much."""
+def may_be_promised(verdict: Verdict) -> bool:
+    """Whether what a job waits for comes with the ends of others."""
+    no_end_changes = {*NOBODY_KNOWS, OVER_QUOTA}
+    return any(reason.code.startswith("waiting_") and reason.code not in no_end_changes for reason in verdict.reasons)
+
+
+def _closed_by_quota(round_: Round, job: QueuedJob, shape: Shape) -> dict[int, Shortfall]:
+    """The kinds of card that the job's queue has no quota for now, and what it lacks."""
     if not round_.soon_quotas.knows(job.queue):
-        return None
-    fleet, reasons = round_.snapshot.fleet, []
-    for shape in job.shapes:
-        asked = [needs(fleet, shape, kind, shape.min_nodes) for kind in fleet.kinds_for(shape)]
-        short = [round_.soon_quotas.shortfall(job.queue, need) for need in asked]
-        if not short or None in short:
-            return None
-        least = min((each for each in short if each is not None), key=lambda each: each.needed - each.available)
-        reasons.append(Reason(OVER_QUOTA, _in_units(least)))
+        return {}
+    fleet = round_.snapshot.fleet
+    found = {kind: round_.soon_quotas.shortfall(job.queue, _least(fleet, shape, kind)) for kind in fleet.kinds_for(shape)}
+    return {kind: lacks for kind, lacks in found.items() if lacks is not None}
+
+
+def _least(fleet: Fleet, shape: Shape, kind: int) -> dict[Resource, int]:
+    return needs(fleet, shape, kind, shape.min_nodes)
+
+
+def _nothing_else(round_: Round, shape: Shape, closed: Mapping[int, Shortfall]) -> bool:
+    """Whether quota closes every kind of card that could hold the gang, and there is one."""
+    fleet = round_.snapshot.fleet
+    could = {kind for kind in fleet.kinds_for(shape) if (capacity(fleet, shape, kind) >= shape.min_nodes).any()}
+    return bool(closed) and could <= closed.keys()
+
+
+def _over_quota(round_: Round, job: QueuedJob, closed: Sequence[Mapping[int, Shortfall]]) -> Verdict:
+    """Of what the job's queue is short, by how much. The first of a cohort to wait for quota keeps what it needs, where there are
+    cards at all that it could ever take."""
+    fleet, reasons, wanted = round_.snapshot.fleet, [], []
+    for shape, lacks in zip(job.shapes, closed, strict=True):
+        reasons.append(_least_short(lacks))
+        wanted += [
+            (each.needed - each.available, _least(fleet, shape, kind))
+            for kind, each in lacks.items()
+            if each.resource != RUNNING  # what a job has no turn for it must not keep from others
+            and (capacity(fleet, shape, kind) >= shape.min_nodes).any()
+        ]
+    for _, need in sorted(wanted, key=lambda each: each[0]):
+        round_.quotas.keep(job.queue, need)
+        round_.soon_quotas.keep(job.queue, need)
     return Verdict("wait", tuple(reasons))
+
+
+def _least_short(lacks: Mapping[int, Shortfall]) -> Reason:
+    return Reason(OVER_QUOTA, _in_units(min(lacks.values(), key=lambda each: each.needed - each.available)))
 
 
 def _in_units(short: Shortfall) -> dict[str, str | int]:
@@ -137,7 +221,7 @@ def _behind_promise(round_: Round, job: QueuedJob) -> Verdict | None:
             cluster = round_.snapshot.fleet.clusters[found.place.cluster]
             starts = [each.at for each in round_.promises if each.place.cluster == found.place.cluster]
             seconds = (min(starts, default=round_.snapshot.now) - round_.snapshot.now) // 1_000_000
-            return Verdict("wait", (Reason("waiting_behind_reservation", {"cluster": cluster, "seconds": seconds}),))
+            return Verdict("wait", (Reason(BEHIND, {"cluster": cluster, "seconds": seconds}),))
     return None
 
 
@@ -145,7 +229,7 @@ def _promise(round_: Round, job: QueuedJob) -> None:
     """Promise a blocked job its place, if the policy gives it one and the ends of running jobs tell when."""
     pool = frozenset(kind for shape in job.shapes for kind in round_.snapshot.fleet.kinds_for(shape))
     promised = round_.snapshot.backfill is Backfill.EASY and bool(pool & round_.promised)
-    if promised or round_.promise_searches_left == 0:
+    if promised or not round_.foresees or round_.promise_searches_left == 0:
         return
     round_.promise_searches_left -= 1
     found = promise(round_.snapshot, Outlook(round_.soon.free, round_.runs, round_.promises), job)
@@ -176,7 +260,9 @@ def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places:
         counted = held(round_.snapshot.fleet, best.place)
         round_.quotas.use(job.queue, counted)
         round_.soon_quotas.use(job.queue, counted)
-    round_.runs.add(ActiveRun(job.id, job.id, job.tenant, job.priority, False, best.place, ends_at=end, queue=job.queue))
+    run = ActiveRun(job.id, job.id, job.tenant, job.priority, job.preemptible, best.place, ends_at=end, queue=job.queue)
+    round_.started.append(run)
+    round_.runs.add(run)
     round_.refresh_views([part.node for part in allocations])
 
 
@@ -197,7 +283,8 @@ def _releasing_in(round_: Round, cluster: int) -> int:
 
 def _make_room(round_: Round, job: QueuedJob) -> Verdict | None:
     """Ask lower-priority gangs to stop where that makes the job fit at the least loss."""
-    if round_.searches_left == 0 or not round_.runs.somebody_below(job.priority):
+    lowest = round_.runs.lowest_preemptible()
+    if round_.searches_left == 0 or lowest is None or lowest >= job.priority:
         return None
     round_.searches_left -= 1
     found = cheapest_victims(round_.snapshot, round_.soon.free, job, round_.runs)
@@ -215,24 +302,26 @@ def _reclaim(round_: Round, job: QueuedJob) -> Verdict | None:
     fleet = round_.snapshot.fleet
     for shape in job.shapes:
         for kind in fleet.kinds_for(shape):
-            need = needs(fleet, shape, kind, shape.min_nodes)
+            need = _least(fleet, shape, kind)
             short = round_.soon_quotas.shortfall(job.queue, need)
             if short is None or round_.soon_quotas.would_borrow(job.queue, need):
                 continue
-            victims, quotas = _borrowers(round_, job, need, short.resource)
-            for run in victims:
-                round_.soon.give(run.place.allocations)
-            found, _ = best_offer(round_, round_.soon, quotas, job, shape) if victims else (None, 0)
-            for run in victims:
-                round_.soon.take(run.place.allocations)
-            if found is not None:
-                _stop(round_, job, victims)
-                return _wait_for(round_, job, found.place, len(victims))
+            for victims, quotas in _borrowers(round_, job, need, short.resource):
+                for run in victims:
+                    round_.soon.give(run.place.allocations)
+                found, _ = best_offer(round_, round_.soon, quotas, job, shape)
+                for run in victims:
+                    round_.soon.take(run.place.allocations)
+                if found is not None:
+                    _stop(round_, job, victims)
+                    return _wait_for(round_, job, found.place, len(victims))
     return None
 
 
-def _borrowers(round_: Round, job: QueuedJob, need: Mapping[Resource, int], resource: Resource) -> tuple[list[ActiveRun], Quotas]:
-    """Whose stopping brings the job within its quota, and the quotas then; nobody where that cannot be done."""
+def _borrowers(
+    round_: Round, job: QueuedJob, need: Mapping[Resource, int], resource: Resource
+) -> Iterator[tuple[list[ActiveRun], Quotas]]:
+    """Whose stopping brings the job within its quota, and the quotas then: those it cannot do without, then all that lose least."""
     if round_.borrowers is None:
         now = round_.snapshot.now
         by_loss = sorted(round_.runs.occupants(), key=lambda run: (run.lost_card_seconds(now), run.priority, run.attempt))
@@ -240,14 +329,32 @@ def _borrowers(round_: Round, job: QueuedJob, need: Mapping[Resource, int], reso
     while round_.borrowers and not round_.runs.holds(round_.borrowers[0]):
         round_.borrowers.popleft()
     cohort, trial, victims = round_.soon_quotas.cohort(job.queue), round_.soon_quotas.copy(), []
+    new = {run.job for run in round_.started}
     for run in round_.borrowers:
-        if not round_.runs.holds(run) or trial.cohort(run.queue) != cohort or not trial.borrowed(run.queue, resource):
+        if (
+            run.job in new
+            or not round_.runs.holds(run)
+            or trial.cohort(run.queue) != cohort
+            or not trial.borrowed(run.queue, resource)
+        ):
             continue
         trial.use(run.queue, held(round_.snapshot.fleet, run.place), sign=-1)
         victims.append(run)
         if trial.shortfall(job.queue, need) is None:
-            return victims, trial
-    return [], trial
+            break
+    else:
+        return
+    fewest, quotas = list(victims), trial.copy()
+    for run in victims[-2::-1]:
+        counted = held(round_.snapshot.fleet, run.place)
+        quotas.use(run.queue, counted)
+        if quotas.shortfall(job.queue, need) is None:
+            fewest.remove(run)
+        else:
+            quotas.use(run.queue, counted, sign=-1)
+    yield fewest, quotas
+    if len(fewest) < len(victims):
+        yield victims, trial
 
 
 def _stop(round_: Round, job: QueuedJob, victims: Sequence[ActiveRun]) -> None:
@@ -255,13 +362,15 @@ def _stop(round_: Round, job: QueuedJob, victims: Sequence[ActiveRun]) -> None:
     for run in victims:
         round_.preemptions.append(Preemption(run.attempt, job.id, job.priority))
         round_.runs.remove(run)
-        round_.runs.add(replace(run, releasing=True))
+        round_.stopping.append(replace(run, releasing=True))
+        round_.runs.add(round_.stopping[-1])
         round_.soon.give(run.place.allocations)
         round_.soon_quotas.use(run.queue, held(round_.snapshot.fleet, run.place), sign=-1)
 
 
 def _wait_for(round_: Round, job: QueuedJob, place: Place, runs: int) -> Verdict:
     nodes = [part.node for part in place.allocations]
+    round_.kept[job.id] = place
     round_.soon.take(place.allocations)
     round_.soon_quotas.use(job.queue, held(round_.snapshot.fleet, place))
     round_.now.set_to_least([round_.now.free, round_.soon.free], nodes)

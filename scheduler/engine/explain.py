@@ -1,6 +1,6 @@
 """Why a job got nothing: a funnel from what exists, over what answers and has a price, to what is free, with the numbers."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +14,18 @@ from scheduler.engine.room import Room
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Snapshot, Verdict
 
+NOBODY_KNOWS = frozenset({"waiting_for_price", "waiting_for_cluster"})
+"""What no end of a run can change."""
 
-def explain(snapshot: Snapshot, room: Room, job: QueuedJob) -> Verdict:
+
+def explain(snapshot: Snapshot, room: Room, job: QueuedJob, closed: Sequence[Collection[int]] = ()) -> Verdict:
     """`never` if no alternative could run on the network as registered, even empty; `wait` otherwise. One reason a shape, and
-    after it what its constraints exclude."""
-    reasons = [(shape, _why(snapshot, room, job, shape)) for shape in job.shapes]
+    after it what its constraints exclude.
+
+    `closed`: for each shape the kinds of card that something else keeps from it, so that whether they are free does not matter.
+    """
+    shut = closed or [()] * len(job.shapes)
+    reasons = [(shape, _why(snapshot, room, job, shape, kinds)) for shape, kinds in zip(job.shapes, shut, strict=True)]
     waits = [(shape, reason) for shape, reason in reasons if not reason.code.startswith("never_")]
     told = tuple(each for shape, reason in waits or reasons for each in (reason, *_excluded(snapshot, job, shape)))
     return Verdict("wait" if waits else "never", told)
@@ -30,7 +37,7 @@ def could_ever_fit(snapshot: Snapshot, job: QueuedJob) -> Verdict | None:
     return verdict if verdict.kind == "never" else None
 
 
-def _why(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape) -> Reason:
+def _why(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape, closed: Collection[int]) -> Reason:
     """Each step of the funnel is an array over kinds of card × clusters; the first step that leaves nothing is the reason."""
     fleet, kinds = snapshot.fleet, snapshot.fleet.kinds_for(shape)
     ask: dict[str, str | int] = {"nodes": shape.min_nodes, "per_node": shape.per_node or 1, "what": shape.what()}
@@ -54,7 +61,8 @@ def _why(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape) -> Reason
     if not priced.any():
         return Reason("waiting_for_price", {"what": ask["what"]})
     free = np.array([room.gangs(shape, kind) for kind in kinds])
-    standing = np.where(priced, free * (total.max() + 1) + total, -1)
+    open_ = priced & np.array([kind not in closed for kind in kinds])[:, np.newaxis]
+    standing = np.where(open_ if open_.any() else priced, free * (total.max() + 1) + total, -1)
     row, cluster = np.unravel_index(standing.argmax(), standing.shape)
     code = "waiting_for_cards" if shape.within == CLUSTER else "waiting_for_domain"
     best: dict[str, str | int] = {

@@ -13,7 +13,8 @@ Shares move with every grant of the round; the past is that of its beginning.
 
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 
 import numpy as np
 
@@ -58,6 +59,18 @@ class QueuedJob:
     max_runtime_seconds: int | None = None
     queue: str = ""
     deadline: int | None = None
+    preemptible: bool = False
+    """Whether it may be stopped once it runs."""
+
+
+_OWN = {"id", "submitted_at"}
+_STANDING = {"tenant", "priority", "deadline"}
+
+stand_alike = attrgetter(*(field.name for field in fields(QueuedJob) if field.name not in _OWN))
+"""Everything about a job but who it is and since when it waits: jobs that agree in it stand in one line."""
+
+fares_alike = attrgetter(*(field.name for field in fields(QueuedJob) if field.name not in _OWN | _STANDING))
+"""Everything that decides whether a job finds a place: where one has none, none that agrees in it and is served later has."""
 
 
 def latest_start(job: QueuedJob) -> int | None:

@@ -14,6 +14,10 @@ So a unit lent by one queue is counted as used where both meet, and cannot be le
 whatever the tree above has left. A resource is limited for a queue only if the queue or one above it gives a nominal for it
 (0 counts, and means: only borrowed); what a queue beside or below it declares does not limit it.
 
+The first job of a cohort that waits for quota, though it would fit if nothing ran, may `keep` what it needs: who is served after it
+has only what is left beside that, or large jobs would wait for ever behind small ones. Who stays within the quota of its own queue
+need not stand back for one that waits to borrow.
+
 Resources are names such as `class:domestic`, `model:910B3` or `cpu`; their units are milli-cards and milli-cores.
 """
 
@@ -84,7 +88,7 @@ _Levels = tuple[_Level, ...]
 class Quotas:
     """What every queue uses, and what it still may. Changes with every `use`; copies are independent and cheap."""
 
-    __slots__ = ("_chains", "_limits", "_own", "_running", "_used")
+    __slots__ = ("_chains", "_kept", "_limits", "_own", "_running", "_used")
 
     def __init__(
         self,
@@ -100,6 +104,8 @@ class Quotas:
         self._own = own
         self._used = used
         self._running = running
+        self._kept: dict[str, tuple[str, Mapping[Resource, int]]] = {}
+        """By cohort: for which queue something is kept, and what. It counts as used."""
 
     @classmethod
     def of(cls, queues: Iterable[Queue]) -> "Quotas":
@@ -117,10 +123,40 @@ class Quotas:
         return cls(chains, table.limits, table.own, [0] * table.slots, [0] * len(by_name))
 
     def shortfall(self, queue: str, need: Mapping[Resource, int]) -> Shortfall | None:
-        """What keeps one more job that needs this from starting; None where it fits, borrowing if need be.
+        """What keeps one more job that needs this from starting; None where it fits, borrowing if need be, beside what is kept.
 
         A queue that is not known is unlimited.
         """
+        short = self._short(queue, need)
+        if short is None or not self._kept:
+            return short
+        kept = self._kept.get(self._chains[queue][-1][1].name)
+        return None if kept is not None and self._passes_by(queue, need, *kept) else short
+
+    def keep(self, queue: str, need: Mapping[Resource, int]) -> None:
+        """Keep what a job of a known queue waits for, unless something is kept in its cohort already, or it could never have it."""
+        cohort = self._chains[queue][-1][1].name
+        empty = Quotas(self._chains, self._limits, self._own, [0] * len(self._used), [0] * len(self._running))
+        if cohort not in self._kept and empty._short(queue, need) is None:
+            self._kept[cohort] = queue, need
+            self.use(queue, need)
+
+    def keep_nothing(self) -> None:
+        """What was kept is there for everybody again."""
+        for queue, need in self._kept.values():
+            self.use(queue, need, sign=-1)
+        self._kept.clear()
+
+    def _passes_by(self, queue: str, need: Mapping[Resource, int], first: str, kept: Mapping[Resource, int]) -> bool:
+        """Whether a job may start in front of the one that something is kept for, as it takes nothing but its own queue's."""
+        if queue == first or self.would_borrow(queue, need):
+            return False
+        self.use(first, kept, sign=-1)
+        passes = self.would_borrow(first, kept) and self._short(queue, need) is None
+        self.use(first, kept)
+        return passes
+
+    def _short(self, queue: str, need: Mapping[Resource, int]) -> Shortfall | None:
         limits = self._limits.get(queue)
         if limits is None:
             return None
@@ -207,7 +243,9 @@ class Quotas:
 
     def copy(self) -> "Quotas":
         """The same queues and usage, to go on with independently."""
-        return Quotas(self._chains, self._limits, self._own, self._used.copy(), self._running.copy())
+        copy = Quotas(self._chains, self._limits, self._own, self._used.copy(), self._running.copy())
+        copy._kept = dict(self._kept)
+        return copy
 
     def _level(self, queue: str, resource: Resource) -> _Level | None:
         return self._own.get(queue, {}).get(resource)

@@ -34,6 +34,10 @@ class Promise:
     place: Place
     left: Free
 
+    def same(self, other: "Promise | None") -> bool:
+        """Whether another promises the same time and nodes."""
+        return other is not None and (self.at, self.place.allocations) == (other.at, other.place.allocations)
+
 
 @dataclass(frozen=True, slots=True)
 class Outlook:

@@ -8,6 +8,7 @@ import numpy as np
 
 from scheduler.engine.fleet import NO_KIND, Bools, Ints
 from scheduler.engine.order import Usage, held
+from scheduler.engine.place import Place
 from scheduler.engine.preempt import MAX_SEARCHES
 from scheduler.engine.quota import Quotas
 from scheduler.engine.reserve import MAX_PROMISES, Promise
@@ -30,10 +31,16 @@ class Round:
     quotas: Quotas
     soon_quotas: Quotas
     runs: Runs
+    foresees: bool
+    """Whether it was known of any run when it ends, before the round began: else nothing can be promised in it."""
     searches_left: int = MAX_SEARCHES
     promise_searches_left: int = MAX_PROMISES
     grants: list[Grant] = field(default_factory=list)
     preemptions: list[Preemption] = field(default_factory=list)
+    started: list[ActiveRun] = field(default_factory=list)
+    stopping: list[ActiveRun] = field(default_factory=list)
+    kept: dict[str, Place] = field(default_factory=dict)
+    """By job: the place it waits for to be released."""
     promises: list[Promise] = field(default_factory=list)
     promised: set[int] = field(default_factory=set)
     borrowers: deque[ActiveRun] | None = None
@@ -92,4 +99,5 @@ def begin(snapshot: Snapshot) -> Round:
         quotas=snapshot.quotas.copy(),
         soon_quotas=soon_quotas,
         runs=runs,
+        foresees=runs.some_end(),
     )

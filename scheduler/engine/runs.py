@@ -65,7 +65,7 @@ def _ints(values: Iterable[int]) -> Ints:
 class Runs(Collection[ActiveRun]):
     """Every run that holds cards. `releasing`: those that have been asked to stop, by attempt; only the others are found below."""
 
-    __slots__ = ("_by_cluster", "_ends", "_own", "_preemptible", "releasing")
+    __slots__ = ("_by_cluster", "_ending", "_ends", "_own", "_preemptible", "releasing")
 
     def __init__(self) -> None:
         self.releasing: dict[str, ActiveRun] = {}
@@ -74,6 +74,7 @@ class Runs(Collection[ActiveRun]):
         """Clusters whose dictionary no fork shares."""
         self._preemptible: Counter[int] = Counter()
         """How many preemptible runs there are of each priority."""
+        self._ending = 0
         self._ends: dict[int, Ends] = {}
 
     @classmethod
@@ -92,6 +93,7 @@ class Runs(Collection[ActiveRun]):
             return
         self._own_cluster(run.place.cluster)[run.attempt] = run
         self._preemptible[run.priority] += run.preemptible
+        self._ending += run.ends_at < FOREVER
 
     def remove(self, run: ActiveRun) -> None:
         """Raises KeyError if it is not there as it is given."""
@@ -100,9 +102,14 @@ class Runs(Collection[ActiveRun]):
             return
         del self._own_cluster(run.place.cluster)[run.attempt]
         self._preemptible[run.priority] -= run.preemptible
+        self._ending -= run.ends_at < FOREVER
 
     def in_cluster(self, cluster: int) -> Collection[ActiveRun]:
         return self._by_cluster.get(cluster, {}).values()
+
+    def some_end(self) -> bool:
+        """Whether it is known of any run when it ends at the latest."""
+        return self._ending > 0
 
     def ends(self, cluster: int, slots: int) -> Ends:
         """When the runs of a cluster end, and what they give back."""
@@ -110,9 +117,9 @@ class Runs(Collection[ActiveRun]):
             self._ends[cluster] = Ends.of(self.in_cluster(cluster), slots)
         return self._ends[cluster]
 
-    def somebody_below(self, priority: int) -> bool:
-        """Whether any preemptible run has a lower priority."""
-        return any(count and below < priority for below, count in self._preemptible.items())
+    def lowest_preemptible(self) -> int | None:
+        """The lowest priority of a preemptible run; None without one."""
+        return min((priority for priority, count in self._preemptible.items() if count), default=None)
 
     def occupants(self) -> Iterator[ActiveRun]:
         """Every run that has not been asked to stop."""
@@ -138,6 +145,7 @@ class Runs(Collection[ActiveRun]):
         fork.releasing = dict(self.releasing)
         fork._by_cluster = dict(self._by_cluster)
         fork._preemptible = self._preemptible.copy()
+        fork._ending = self._ending
         fork._ends = dict(self._ends)
         self._own.clear()
         return fork

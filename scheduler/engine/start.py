@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from scheduler.engine.cycle import cycle
+from scheduler.engine.explain import NOBODY_KNOWS
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.reserve import ends_at
 from scheduler.engine.snapshot import FOREVER, ActiveRun, Decisions, Snapshot
@@ -18,9 +19,6 @@ MAX_EVENTS = 128
 
 MAX_DECIDED = 5_000
 """Jobs decided over all rounds of a simulation."""
-
-_NOBODY_KNOWS = frozenset({"waiting_for_price", "waiting_for_cluster"})
-"""What no end of a run can change."""
 
 
 class Method(StrEnum):
@@ -49,7 +47,7 @@ def start_of(snapshot: Snapshot, decisions: Decisions, job: QueuedJob) -> Start:
     if any(grant.job == job.id for grant in decisions.grants):
         return Start(snapshot.now, snapshot.now, Method.NOW)
     verdict = decisions.verdicts[job.id]
-    if job.hold is not None or verdict.kind == "never" or all(reason.code in _NOBODY_KNOWS for reason in verdict.reasons):
+    if job.hold is not None or verdict.kind == "never" or all(reason.code in NOBODY_KNOWS for reason in verdict.reasons):
         return Start(None, None, Method.UNKNOWN)
     promised = decisions.promised_at.get(job.id)
     if promised is not None:

@@ -155,12 +155,14 @@ class _Replay:
         del self.jobs[job.id]
         place = self.placed.pop(job.id, None)
         if place is not None:
-            self.state.release(job, place)
+            self.state.end(job.id)
             self.card_milli -= place.card_milli()
             self.completions.append(self.now - job.submitted_at)
             self.last_placed_departure = self.now
             return
         verdict = self.state.withdraw(job)
+        if verdict is None:
+            raise RuntimeError(f"replay never decided about {job.id}")
         self.reasons[verdict.reasons[0].code] += 1
         self.never += verdict.kind == "never"
         self.waiting += verdict.kind == "wait"

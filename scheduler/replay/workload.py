@@ -52,6 +52,8 @@ class Work:
             terms=self.terms,
             clusters=self.clusters,
             max_runtime_seconds=self.max_runtime_seconds,
+            queue=self.queue,
+            preemptible=self.preemptible,
         )
 
 

@@ -120,6 +120,7 @@ def queued_job(
         max_runtime_seconds=spec.max_runtime_seconds,
         queue=tenant,
         deadline=None if spec.deadline is None else to_micros(spec.deadline),
+        preemptible=spec.preemptible,
     )
 
 

@@ -7,7 +7,7 @@ from scheduler.engine.fleet import Fleet
 from scheduler.engine.order import QueuedJob, held
 from scheduler.engine.quota import Queue, Quotas
 from scheduler.engine.snapshot import ActiveRun, Decisions, Snapshot
-from tests.engine.builders import SECOND, gang, job, node, place, run, snapshot
+from tests.engine.builders import HOPPER, SECOND, gang, job, node, place, run, snapshot
 
 CARDS = 1000
 FLEET = Fleet.of([node(f"n{number}") for number in range(4)])
@@ -100,3 +100,42 @@ def test_the_number_of_running_jobs_is_limited(limit: int) -> None:
     decisions = decide(jobs, [], tree)
     assert len(decisions.grants) == limit
     assert dict(decisions.verdicts["j2"].reasons[0].numbers)["resource"] == "running"
+
+
+def test_only_borrowers_it_cannot_do_without_are_stopped() -> None:
+    """The one that loses least holds one card, which does not bring the lender within its quota: it goes on."""
+    tree = (Queue("city"), Queue("lab", "city", {"model:910B3": 8 * CARDS}), Queue("firm", "city", {"model:910B3": 16 * CARDS}))
+    small = run("small", place(FLEET, "n3", cards=1), queue="firm", preemptible=False, safe_at=99 * SECOND)
+    seven = run("seven", place(FLEET, "n2", cards=7), queue="firm", preemptible=False, safe_at=0)
+    runs = [of("firm", "n0", safe_at=0), of("firm", "n1", safe_at=50 * SECOND), seven, small]
+    decisions = decide([job("j", gang(1), queue="lab")], runs, tree)
+    assert [each.attempt for each in decisions.preemptions] == ["n1"]
+
+
+def test_the_first_that_waits_for_quota_is_not_passed_by_smaller_ones_behind_it() -> None:
+    """Nor by those of other queues that would have to borrow; who stays within its own queue's quota may go on."""
+    runs = [of("lab", "n0"), of("lab", "n1"), of("firm", "n2")]
+    large = job("large", gang(2), queue="lab", submitted_at=1)
+    small = job("small", gang(1, 1), queue="lab", submitted_at=2)
+    own = job("own", gang(1, 1), queue="firm", submitted_at=3)
+    decisions = decide([large, small, own], runs)
+    assert [grant.job for grant in decisions.grants] == ["own"]
+    assert [decisions.verdicts[each].reasons[0].code for each in ("large", "small")] == ["waiting_for_quota"] * 2
+
+
+def test_a_job_that_could_never_have_its_quota_keeps_nothing() -> None:
+    huge, small = job("huge", gang(4), queue="firm", submitted_at=1), job("small", gang(1), queue="firm", submitted_at=2)
+    assert [grant.job for grant in decide([huge, small], []).grants] == ["small"], "firm may never use more than three nodes"
+
+
+def test_what_quota_closes_is_not_what_a_job_waits_for_elsewhere() -> None:
+    """Free cards that its queue may not use are no reason; those of another model that are busy are, and both are said."""
+    fleet = Fleet.of([node("n0"), node("n1"), node("h0", kind=HOPPER)])
+    quotas = Quotas.of([Queue("lab", nominal={"model:910B3": 0})])
+    busy = run("r", place(fleet, "h0"), preemptible=False)
+    queue = [job("j", gang(1, models=frozenset({"910B3", "H800"})), queue="lab")]
+    verdict = cycle(Snapshot(**{**vars(snapshot(fleet, queue, [busy])), "quotas": quotas})).verdicts["j"]
+    assert [(each.code, each.numbers.get("free")) for each in verdict.reasons] == [
+        ("waiting_for_cards", 0),
+        ("waiting_for_quota", None),
+    ]

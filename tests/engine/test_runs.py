@@ -19,8 +19,7 @@ def test_a_run_is_found_in_its_cluster_until_it_is_asked_to_stop() -> None:
     there, elsewhere = run("there", place(FLEET, "n1")), run("elsewhere", place(FLEET, "n1", cluster="b"))
     runs = Runs.of([there, elsewhere])
     assert [each.attempt for each in runs.in_cluster(0)] == ["there"]
-    assert runs.somebody_below(26)
-    assert not runs.somebody_below(25)
+    assert runs.lowest_preemptible() == 25
     runs.remove(there)
     runs.add(replace(there, releasing=True))
     assert list(runs.in_cluster(0)) == []
@@ -29,7 +28,7 @@ def test_a_run_is_found_in_its_cluster_until_it_is_asked_to_stop() -> None:
     assert there in runs
     assert len(runs) == 2
     runs.remove(elsewhere)
-    assert not runs.somebody_below(26), "who is stopping already cannot be stopped"
+    assert runs.lowest_preemptible() is None, "who is stopping already cannot be stopped"
 
 
 def test_a_fork_changes_alone() -> None:

@@ -1,5 +1,8 @@
 """A city kept from round to round decides exactly as one that is looked at anew each time."""
 
+from dataclasses import dataclass, replace
+
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -9,10 +12,11 @@ from scheduler.engine.constraints import LabelIn, Traits, VersionIn
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Fleet
 from scheduler.engine.order import QueuedJob
+from scheduler.engine.quota import Queue, Quotas
 from scheduler.engine.shape import Shape
-from scheduler.engine.snapshot import Grant, Snapshot
+from scheduler.engine.snapshot import Backfill
 from scheduler.engine.state import State
-from tests.engine.builders import HOPPER, gang, job, node
+from tests.engine.builders import HOPPER, SECOND, gang, job, node
 
 FLEET = Fleet.of(
     [
@@ -48,45 +52,124 @@ SHAPES = st.one_of(
 )
 
 
-@st.composite
-def events(draw: st.DrawFn) -> list[list[Shape] | int]:
-    """Turns: either jobs of some shapes arrive, or the n-th of the running jobs ends."""
-    return draw(st.lists(st.one_of(st.lists(SHAPES, min_size=1, max_size=5), st.integers(0, 20)), min_size=1, max_size=12))
+QUEUES = (
+    Queue("city"),
+    Queue("t0", parent="city", nominal={"class:domestic": 16_000}, borrowing_limit={"class:domestic": 8_000}),
+    Queue("t1", parent="city", nominal={"class:domestic": 8_000, "cpu": 40_000}, max_running=3),
+)
 
 
-@settings(max_examples=200)
-@given(events())
-def test_a_round_decides_as_if_everything_were_looked_at_anew(turns: list[list[Shape] | int]) -> None:
-    state = State(FLEET)
+@dataclass(frozen=True)
+class Arrival:
+    shape: Shape
+    tenant: str
+    priority: int
+    preemptible: bool
+    max_runtime_seconds: int | None
+
+
+ARRIVALS = st.builds(
+    Arrival,
+    shape=SHAPES,
+    tenant=st.sampled_from(["t0", "t1", "t2"]),
+    priority=st.sampled_from([25, 50, 50, 75]),
+    preemptible=st.booleans(),
+    max_runtime_seconds=st.sampled_from([None, 1, 3, 10]),
+)
+TURNS = st.one_of(
+    st.lists(ARRIVALS, min_size=1, max_size=5),
+    st.tuples(st.sampled_from(["end", "withdraw", "stop", "pass"]), st.integers(0, 20)),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(TURNS, min_size=1, max_size=14), st.sampled_from([(), QUEUES]), st.sampled_from(Backfill))
+def test_a_round_decides_as_if_everything_were_looked_at_anew(
+    turns: list[list[Arrival] | tuple[str, int]], queues: tuple[Queue, ...], backfill: Backfill
+) -> None:
+    """Arrivals, ends on time and early, cancellations of those that wait and of those that run."""
+    state = State(FLEET, quotas=Quotas.of(queues), backfill=backfill)
     waiting: dict[str, QueuedJob] = {}
-    running: dict[str, tuple[QueuedJob, Grant]] = {}
-    arrived = 0
-    for now, turn in enumerate(turns):
+    jobs: dict[str, QueuedJob] = {}
+    now = 0
+    for turn in turns:
+        now += SECOND
         if isinstance(turn, list):
-            jobs = [
-                job(f"j{arrived + number:03}", shape, tenant=f"t{number % 2}", priority=50 + 25 * (number % 2), submitted_at=now)
-                for number, shape in enumerate(turn)
-            ]
-            arrived += len(jobs)
-            waiting |= {each.id: each for each in jobs}
-            state.submit(jobs)
-        elif running:
-            ended, grant = running.pop(sorted(running)[turn % len(running)])
-            state.release(ended, grant.place)
-        anew = cycle(Snapshot(now, FLEET, state.free.copy(), state.usage.copy(), list(waiting.values())))
+            new = [_job(f"j{len(jobs) + number:03}", each, now) for number, each in enumerate(turn)]
+            jobs |= {each.id: each for each in new}
+            waiting |= {each.id: each for each in new}
+            state.submit(new)
+        else:
+            _happen(state, waiting, *turn)
+        for run in [each for each in state.runs if each.ends_at <= now]:
+            state.end(run.job)
+        moment = state.snapshot(now)
+        anew = cycle(replace(moment, queue=list(waiting.values()), runs=list(moment.runs)))
         served = state.round(now)
         assert served.grants == anew.grants
+        assert served.preemptions == anew.preemptions
+        assert {each.job: each.at for each in served.promises} == anew.promised_at
         for grant in served.grants:
-            running[grant.job] = waiting.pop(grant.job), grant
+            del waiting[grant.job]
         assert sorted(waiting) == sorted(id_ for number in range(len(state.backlog.lines)) for id_ in state.backlog.rest(number))
+        assert {id_: verdict.kind for id_, verdict in anew.verdicts.items()} == {
+            id_: verdict.kind for id_, each in waiting.items() if (verdict := state.verdict(each)) is not None
+        }
+        _held_exactly(state)
+
+
+def _job(id_: str, arrival: Arrival, now: int) -> QueuedJob:
+    return job(
+        id_,
+        arrival.shape,
+        tenant=arrival.tenant,
+        queue=arrival.tenant,
+        priority=arrival.priority,
+        preemptible=arrival.preemptible,
+        max_runtime_seconds=arrival.max_runtime_seconds,
+        submitted_at=now,
+    )
+
+
+def _happen(state: State, waiting: dict[str, QueuedJob], what: str, which: int) -> None:
+    running = sorted(each.job for each in state.runs)
+    if what == "end" and running:
+        state.end(running[which % len(running)])
+    elif what == "withdraw" and waiting:
+        state.withdraw(waiting.pop(sorted(waiting)[which % len(waiting)]))
+    elif what == "stop" and running:
+        run = state.run_of(running[which % len(running)])
+        assert run is not None
+        state.change(replace(run, releasing=True))
+
+
+def _held_exactly(state: State) -> None:
+    """What the runs hold and what is free is the whole network, and no run is lost."""
+    free = state.free.copy()
+    for run in state.runs:
+        free.give(run.place.allocations)
+    assert np.array_equal(free.card_milli, FLEET.empty.card_milli)
+    assert np.array_equal(free.cpu_milli, FLEET.empty.cpu_milli)
+    assert state.free.card_milli.min() >= 0
 
 
 def test_a_job_that_joins_a_sleeping_line_sleeps_too() -> None:
     state = State(FLEET)
     too_large = gang(4, models=frozenset({"H800"}))
-    state.submit([job("first", too_large)])
+    first, second = job("first", too_large), job("second", too_large, submitted_at=1)
+    state.submit([first])
     assert state.round(0).of_line[0].kind == "never"
-    state.submit([job("second", too_large, submitted_at=1)])
+    state.submit([second])
     assert state.round(1).of_line == {}, "nothing has changed that could help"
-    assert state.verdicts[0].kind == "never"
+    verdict = state.verdict(second)
+    assert verdict is not None
+    assert verdict.kind == "never"
     assert state.backlog.rest(0) == ["first", "second"]
+
+
+def test_what_nobody_waits_for_wakes_nobody() -> None:
+    state = State(FLEET)
+    state.submit([job("runs", gang(1, models=frozenset({"H800"}))), job("waits", gang(4, 8, cpu_milli=65_000))])
+    assert [grant.job for grant in state.round(0).grants] == ["runs"]
+    state.end("runs")
+    assert state.round(1).decided == (), "nodes of the other cluster are no help"
