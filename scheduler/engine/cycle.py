@@ -178,10 +178,10 @@ def _least(fleet: Fleet, shape: Shape, kind: int) -> dict[Resource, int]:
 
 
 def _nothing_else(round_: Round, shape: Shape, closed: Mapping[int, Shortfall]) -> bool:
-    """Whether quota closes every kind of card that could hold the gang, and there is one."""
+    """Whether quota closes every kind of card that could ever hold the gang, and there is one."""
     fleet = round_.snapshot.fleet
     could = {kind for kind in fleet.kinds_for(shape) if (capacity(fleet, shape, kind) >= shape.min_nodes).any()}
-    return bool(closed) and could <= closed.keys()
+    return bool(could) and could <= closed.keys()
 
 
 def _over_quota(round_: Round, job: QueuedJob, closed: Sequence[Mapping[int, Shortfall]]) -> Verdict:

@@ -63,7 +63,7 @@ class QueuedJob:
     """Whether it may be stopped once it runs."""
 
 
-_OWN = {"id", "submitted_at"}
+_OWN = {"id", "submitted_at", "hold"}
 _STANDING = {"tenant", "priority", "deadline"}
 
 stand_alike = attrgetter(*(field.name for field in fields(QueuedJob) if field.name not in _OWN))

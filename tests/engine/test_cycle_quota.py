@@ -139,3 +139,8 @@ def test_what_quota_closes_is_not_what_a_job_waits_for_elsewhere() -> None:
         ("waiting_for_cards", 0),
         ("waiting_for_quota", None),
     ]
+
+
+def test_what_could_never_fit_does_not_wait_for_quota() -> None:
+    verdict = decide([job("j", gang(5), queue="firm")], []).verdicts["j"]
+    assert (verdict.kind, verdict.reasons[0].code) == ("never", "never_larger_than_cluster")
