@@ -6,7 +6,7 @@ from fastapi.routing import APIRoute
 from api import problems
 from api.city import City
 from api.limits import BodyLimit
-from api.routers import answers, clusters, costs, health, inventory, jobs, queues, registry, scheduling
+from api.routers import answers, clusters, costs, health, inventory, jobs, queues, registry, scheduling, windows
 
 VERSION = "1"
 
@@ -32,7 +32,7 @@ def build_app() -> FastAPI:
     )
     app.add_middleware(BodyLimit)
     problems.install(app)
-    for noun in (jobs, answers, inventory, registry, queues, scheduling, clusters, costs, health):
+    for noun in (jobs, answers, inventory, registry, queues, scheduling, windows, clusters, costs, health):
         app.include_router(noun.router)
     return app
 

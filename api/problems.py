@@ -75,6 +75,25 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "at most {limit} of your jobs may wait at a time; submit again when some have started",
         "最多允许 {limit} 个作业排队,请在部分作业启动后再提交",
     ),
+    "window_never_fits": (
+        422,
+        "More nodes than there are",
+        "{cluster} has at most {there} nodes as asked for, together, and {asked} are asked for; nothing was stored",
+        "集群 {cluster} 中符合要求且可一并使用的节点最多为 {there} 个,而要求 {asked} 个;未保存",
+    ),
+    "window_overlaps": (
+        409,
+        "Overlaps other windows",
+        "other windows have nodes of it in {cluster} for some of the time: {windows}; cancel them or choose another time",
+        "集群 {cluster} 中的相关节点在部分时段已属于其他窗口:{windows};请取消这些窗口或另选时间",
+    ),
+    "window_over": (409, "Window is over", "window {id} is over: there is nothing to give back", "窗口 {id} 已结束,无可归还"),
+    "too_many_windows": (
+        409,
+        "Too many windows",
+        "at most {limit} windows may be open or ahead at a time; cancel one that is not needed",
+        "最多允许 {limit} 个进行中或待开始的窗口,请取消不再需要的窗口",
+    ),
     "unstorable_value": (
         422,
         "Value that cannot be stored",

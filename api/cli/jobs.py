@@ -172,7 +172,7 @@ def read_spec(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_SPEC_BYTES:
             raise UsageProblemError(f"{path}: a job spec may have at most {MAX_SPEC_BYTES} bytes")
-        spec = yaml.safe_load(path.read_text("utf-8"))
+        spec = _PlainTimes(path.read_text("utf-8")).get_single_data()
     except OSError as error:
         raise UsageProblemError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -182,6 +182,15 @@ def read_spec(path: Path) -> dict[str, Any]:
     if not isinstance(spec, dict):
         raise UsageProblemError(f"{path}: a job spec is a mapping of fields, such as name: my-job")
     return spec
+
+
+class _PlainTimes(yaml.SafeLoader):
+    """YAML in which a time stays the text it is, as it would be in JSON: what it means is for the city to say."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - the loader reads it from the class
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
 
 def _show_job(view: JobView, output: str) -> None:

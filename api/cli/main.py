@@ -22,6 +22,8 @@ _COMMANDS = {
     "logs": "api.cli.jobs:logs",
     "costs": "api.cli.jobs:costs",
     "inventory": "api.cli.jobs:inventory",
+    "windows": "api.cli.windows:app",
+    "scheduling": "api.cli.windows:scheduling",
     "programmes": "api.cli.programmes:app",
     "replay": "api.cli.replay:replay",
     "ledger": "api.cli.ledger:app",

@@ -14,7 +14,9 @@ from scheduler.contract.inventory import Inventory
 from scheduler.contract.job import AttemptList, EventPage, JobPage, JobView
 from scheduler.contract.problem import Problem
 from scheduler.contract.registry import ClusterView, PriceView, TokenIssued, TokenRequest
+from scheduler.contract.scheduling import SchedulingPolicy
 from scheduler.contract.sync import LogView
+from scheduler.contract.window import WindowView
 
 TIMEOUT_SECONDS = 10.0
 FEED_PAGE = 200
@@ -96,6 +98,26 @@ class Client:
 
     def prices(self) -> list[PriceView]:
         return _read_as(self._request("GET", "/v1/prices"), TypeAdapter(list[PriceView]))
+
+    def windows(self, *, ended: bool = False) -> list[WindowView]:
+        """Windows that are open or ahead; with `ended`, those that are over or cancelled after them."""
+        return _read_as(self._request("GET", "/v1/windows", query={"ended": str(ended).lower()}), TypeAdapter(list[WindowView]))
+
+    def create_window(self, spec: Mapping[str, Any], idempotency_key: str | None = None) -> WindowView:
+        """Set nodes aside for maintenance or a reservation."""
+        return self._post("/v1/windows", spec, WindowView, idempotency_key)
+
+    def cancel_window(self, window_id: str) -> WindowView:
+        """Give the nodes of a window back."""
+        return self._post(f"/v1/windows/{window_id}/cancel", {}, WindowView)
+
+    def scheduling(self) -> SchedulingPolicy:
+        """How the city schedules."""
+        return self._get("/v1/scheduling", SchedulingPolicy)
+
+    def declare_scheduling(self, policy: Mapping[str, Any]) -> SchedulingPolicy:
+        """Choose how the city schedules."""
+        return self._post("/v1/scheduling", policy, SchedulingPolicy)
 
     def register(self, noun: str, body: BaseModel | Mapping[str, Any]) -> None:
         """Register a provider, tenant, cluster, contract, price or programme (the plural noun of its path)."""

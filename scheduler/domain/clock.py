@@ -45,3 +45,8 @@ def from_micros(micros: int) -> datetime:
 def rfc3339(moment: datetime) -> str:
     """The text of an aware datetime, in UTC. Raises ValueError for a naive one."""
     return from_micros(to_micros(moment)).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def rfc3339_seconds(moment: datetime) -> str:
+    """The same to the second, for people. Raises ValueError for a naive one."""
+    return from_micros(to_micros(moment)).isoformat(timespec="seconds").replace("+00:00", "Z")

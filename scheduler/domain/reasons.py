@@ -42,6 +42,8 @@ _WORDS = {
     "link_domain": "高速互联域",
     "rack": "机架",
     "spine": "汇聚域",
+    "maintenance": "维护",
+    "reservation": "预留",
 }
 
 
@@ -56,6 +58,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "zh": "唯一可行的位置:净价 {net}/小时,目录价 {list}/小时",
     },
     "placed_spread": {"en": "it lies in {domains} {level}(s)", "zh": "分布于 {domains} 个{level}"},
+    "placed_reserved": {
+        "en": "on nodes reserved for its owner: {net}/h net, {list}/h list",
+        "zh": "位于为其所属租户预留的节点:净价 {net}/小时,目录价 {list}/小时",
+    },
     # why it waits
     "waiting_for_cards": {
         "en": "needs {nodes} nodes × {per_node} × {what}; the best cluster, {cluster}, has {free} such nodes free now of {total}",
@@ -72,6 +78,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     "waiting_behind_reservation": {
         "en": "would fit in {cluster} now, but could delay a job ahead of it that has cards reserved there in {seconds} s",
         "zh": "集群 {cluster} 现可容纳,但可能推迟排在前面、最迟 {seconds} 秒后在此启动的已预留作业",
+    },
+    "waiting_for_window": {
+        "en": "nodes it needs in {cluster} are set aside for {kind} from {start} to {end}, and it could still be running then",
+        "zh": "集群 {cluster} 中所需的节点在 {start} 至 {end} 期间用于{kind},该作业届时可能仍在运行",
     },
     "waiting_for_quota": {
         "en": "queue {queue} may use {available} more {resource} now ({used} used, {nominal} its own), and this needs {needed}",
@@ -204,8 +214,8 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "zh": "将同一{level}由必须改为优先",
     },
     "change_shorter_runtime": {
-        "en": "ask for a max_runtime of {max_runtime}: it then ends before the jobs ahead of it need the cards",
-        "zh": "将 max_runtime 缩短为 {max_runtime},即可在前面的作业需要加速卡之前结束",
+        "en": "ask for a max_runtime of {max_runtime}: it then ends before the cards are needed otherwise",
+        "zh": "将 max_runtime 缩短为 {max_runtime},即可在加速卡另有安排之前结束",
     },
     "change_other_contract": {"en": "use contract {contract}", "zh": "改用合同 {contract}"},
     "change_no_contract": {
@@ -243,6 +253,14 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     "stop_requested": {
         "en": "asked to stop, to make room for a job of priority {priority}",
         "zh": "已要求停止,为优先级 {priority} 的作业让出资源",
+    },
+    "maintenance": {
+        "en": "asked to stop: its nodes are under maintenance from {start} to {end}; queued again, at no cost of a retry",
+        "zh": "已要求停止:其节点在 {start} 至 {end} 期间维护;重新排队,不计入重试次数",
+    },
+    "reservation": {
+        "en": "asked to stop: its nodes are reserved for others from {start} to {end}; queued again, at no cost of a retry",
+        "zh": "已要求停止:其节点在 {start} 至 {end} 期间预留给他人;重新排队,不计入重试次数",
     },
     "cancel_requested": {"en": "cancellation requested", "zh": "已请求取消"},
     "cancelled": {"en": "cancelled by its owner", "zh": "已由提交者取消"},

@@ -2,7 +2,8 @@
 
 Two pictures of what is free are kept: `now`, and `soon`, which adds the cards of attempts already asked to stop. A job that
 fits only soon is not granted, but its place is kept for it: nobody behind it may take what it waits for. A job that fits only
-once others have ended may be promised a place at that time (`reserve`), which those behind it must not delay.
+once others have ended may be promised a place at that time (`reserve`), which those behind it must not delay. Promises and windows
+are what binds a job in time (`bounds`): it sees each picture only as far as those leave it.
 """
 
 from collections import deque
@@ -16,15 +17,17 @@ from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Reason
 from scheduler.domain.topology import CLUSTER, LEVEL_NAMES
 from scheduler.engine.backlog import Backlog, Shares
+from scheduler.engine.bounds import Bounds
 from scheduler.engine.deadline import noted
 from scheduler.engine.explain import NOBODY_KNOWS, explain
 from scheduler.engine.fleet import Bools, Fleet
 from scheduler.engine.offers import Offer, best_offer
-from scheduler.engine.order import QueuedJob, Usage, fares_alike, held, needs
+from scheduler.engine.order import QueuedJob, Usage, held, needs
 from scheduler.engine.place import Place, capacity
 from scheduler.engine.preempt import cheapest_victims
 from scheduler.engine.quota import RUNNING, Quotas, Resource, Shortfall
-from scheduler.engine.reserve import Outlook, Promise, ends_at, promise
+from scheduler.engine.reserve import Outlook, Promise, promise
+from scheduler.engine.room import Room
 from scheduler.engine.round import Round, begin
 from scheduler.engine.runs import Runs
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
@@ -43,12 +46,12 @@ class Served:
     preemptions: tuple[Preemption, ...]
     of_line: dict[int, Verdict]
     of_job: dict[str, Verdict]
-    """Jobs that wait for a release; their lines may hold others."""
+    """Jobs that wait for a release, or for what each of them was promised; their lines may hold others."""
     decided: tuple[tuple[int, str], ...]
     """Line and job of everybody who was served, in order."""
     promises: tuple[Promise, ...]
     kept: Mapping[str, Place]
-    """The places that the jobs of `of_job` wait for."""
+    """The places that jobs of `of_job` wait for to be released."""
     started: tuple[ActiveRun, ...]
     stopping: tuple[ActiveRun, ...]
     runs: Runs
@@ -96,25 +99,24 @@ def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
     of_line: dict[int, Verdict] = {}
     of_job: dict[str, Verdict] = {}
     decided: list[tuple[int, str]] = []
-    waiting_for_release: list[tuple[int, tuple[int, str]]] = []
+    taken_out: list[tuple[int, tuple[int, str]]] = []
     urgencies = backlog.urgencies(snapshot.now)
     while (number := backlog.first(open_ & sleepers.candidates(round_, shares, decided), shares, urgencies)) is not None:
         example, head = backlog.lines[number].example, backlog.next_of(number)
-        likeness = fares_alike(example)
-        verdict = hopeless.get(likeness) or _decide(round_, replace(example, id=head[1]))
+        verdict = hopeless.get(likeness := round_.likeness(example)) or _decide(round_, replace(example, id=head[1]))
         decided.append((number, head[1]))
         if verdict is None:
             backlog.take(number)
             shares.refresh(example.tenant)
-        elif verdict.reasons[0].code == RELEASE:
+        elif verdict.reasons[0].code == RELEASE or round_.promises_each(head[1]):
             backlog.take(number)
-            waiting_for_release.append((number, head))
-            of_job[head[1]] = noted(verdict, example, snapshot.now, None)
+            taken_out.append((number, head))
+            of_job[head[1]] = noted(verdict, example, snapshot.now, _promised_start(round_, head[1]))
         else:
             hopeless[likeness] = verdict
             of_line[number] = noted(verdict, example, snapshot.now, _promised_start(round_, head[1]))
             open_[number] = False
-    for number, head in waiting_for_release:
+    for number, head in taken_out:
         backlog.put_back(number, head)
     round_.quotas.keep_nothing()
     return Served(
@@ -135,13 +137,13 @@ def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
 
 def _decide(round_: Round, job: QueuedJob) -> Verdict | None:
     """Grant the job and return None, or return why not."""
-    end = ends_at(round_.snapshot.now, job.max_runtime_seconds)
-    room = round_.view(end)
+    bounds = round_.bounds(job)
     for alternative, shape in enumerate(job.shapes):
-        best, places = best_offer(round_, room, round_.quotas, job, shape)
-        if best is not None:
-            _grant(round_, job, alternative, best, places, end)
-            return None
+        for room, reserved in round_.rooms(job, bounds):
+            best, places = best_offer(round_, room, round_.quotas, job, shape)
+            if best is not None:
+                _grant(round_, job, alternative, best, places, reserved=reserved)
+                return None
     kept = _keep_place(round_, job) or _reclaim(round_, job)
     closed = [_closed_by_quota(round_, job, shape) for shape in job.shapes]
     if kept is None and all(_nothing_else(round_, shape, lacks) for shape, lacks in zip(job.shapes, closed, strict=True)):
@@ -149,8 +151,8 @@ def _decide(round_: Round, job: QueuedJob) -> Verdict | None:
     kept = kept or _make_room(round_, job)
     if kept is not None:
         return kept
-    behind = _behind_promise(round_, job) if room is not round_.now else None
-    verdict = behind or explain(round_.snapshot, round_.now, job, [lacks.keys() for lacks in closed])
+    bound = _bound(round_, job, bounds) if bounds else None
+    verdict = bound or explain(round_.snapshot, round_.now, job, [lacks.keys() for lacks in closed])
     if verdict.kind == "wait" and any(closed):  # what quota alone keeps from it is said beside
         verdict = Verdict("wait", (*verdict.reasons, *(_least_short(lacks) for lacks in closed if lacks)))
     if may_be_promised(verdict):
@@ -213,12 +215,16 @@ def _in_units(short: Shortfall) -> dict[str, str | int]:
     return {"queue": short.queue, "resource": short.resource, **numbers}
 
 
-def _behind_promise(round_: Round, job: QueuedJob) -> Verdict | None:
-    """Where the job would fit now but could delay one that was promised its place."""
+def _bound(round_: Round, job: QueuedJob, bounds: Bounds) -> Verdict | None:
+    """Where the job would fit now but would still be there when a window opens, or could delay one that was promised its place."""
+    outside = round_.view(Bounds(windows=bounds.windows))
     for shape in job.shapes:
         found, _ = best_offer(round_, round_.now, round_.quotas, job, shape)
         if found is not None:
             cluster = round_.snapshot.fleet.clusters[found.place.cluster]
+            if best_offer(round_, outside, round_.quotas, job, shape)[0] is None:
+                nodes = {part.node for part in found.place.allocations}
+                return Verdict("wait", (next(each for each in bounds.windows if each.nodes & nodes).reason(cluster),))
             starts = [each.at for each in round_.promises if each.place.cluster == found.place.cluster]
             seconds = (min(starts, default=round_.snapshot.now) - round_.snapshot.now) // 1_000_000
             return Verdict("wait", (Reason(BEHIND, {"cluster": cluster, "seconds": seconds}),))
@@ -234,6 +240,7 @@ def _promise(round_: Round, job: QueuedJob) -> None:
     round_.promise_searches_left -= 1
     found = promise(round_.snapshot, Outlook(round_.soon.free, round_.runs, round_.promises), job)
     if found is not None:
+        round_.changed(found.place)
         round_.promises.append(found)
         round_.promised |= pool
 
@@ -242,13 +249,13 @@ def _promised_start(round_: Round, id_: str) -> int | None:
     return next((each.at for each in round_.promises if each.job == id_), None)
 
 
-def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places: int, end: int) -> None:
+def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places: int, *, reserved: bool) -> None:
     numbers: dict[str, str | int] = {
         "places": places,
         "net": format_cny(best.net_per_hour),
         "list": format_cny(best.list_per_hour),
     }
-    reason = Reason("placed_cheapest_net" if places > 1 else "placed_only_fit", numbers)
+    reason = Reason("placed_reserved" if reserved else "placed_cheapest_net" if places > 1 else "placed_only_fit", numbers)
     allocations = best.place.allocations
     near = job.shapes[alternative].near
     apart = None if near == CLUSTER else Reason("placed_spread", {"domains": best.place.spread, "level": LEVEL_NAMES[near]})
@@ -260,18 +267,26 @@ def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places:
         counted = held(round_.snapshot.fleet, best.place)
         round_.quotas.use(job.queue, counted)
         round_.soon_quotas.use(job.queue, counted)
-    run = ActiveRun(job.id, job.id, job.tenant, job.priority, job.preemptible, best.place, ends_at=end, queue=job.queue)
+    run = ActiveRun(
+        job.id, job.id, job.tenant, job.priority, job.preemptible, best.place, ends_at=round_.end_of(job), queue=job.queue
+    )
     round_.started.append(run)
     round_.runs.add(run)
-    round_.refresh_views([part.node for part in allocations])
+    round_.changed(best.place, run.ends_at)
+
+
+def _soon(round_: Round, job: QueuedJob) -> Room:
+    """What a job may take once asked-for stops have happened."""
+    return round_.view(round_.bounds(job, soon=True), soon=True)
 
 
 def _keep_place(round_: Round, job: QueuedJob) -> Verdict | None:
     """Where cards are being released already and the job will fit: keep the place for it."""
     if not round_.runs.releasing:
         return None
+    soon = _soon(round_, job)
     for shape in job.shapes:
-        found, _ = best_offer(round_, round_.soon, round_.soon_quotas, job, shape)
+        found, _ = best_offer(round_, soon, round_.soon_quotas, job, shape)
         if found is not None:
             return _wait_for(round_, job, found.place, _releasing_in(round_, found.place.cluster))
     return None
@@ -287,7 +302,8 @@ def _make_room(round_: Round, job: QueuedJob) -> Verdict | None:
     if round_.searches_left == 0 or lowest is None or lowest >= job.priority:
         return None
     round_.searches_left -= 1
-    found = cheapest_victims(round_.snapshot, round_.soon.free, job, round_.runs)
+    bounds = round_.bounds(job, soon=True)
+    found = cheapest_victims(round_.snapshot, round_.soon.free, bounds.lefts(round_.snapshot.fleet), job, round_.runs).room
     if found is None:
         return None
     _stop(round_, job, found.victims)
@@ -309,9 +325,11 @@ def _reclaim(round_: Round, job: QueuedJob) -> Verdict | None:
             for victims, quotas in _borrowers(round_, job, need, short.resource):
                 for run in victims:
                     round_.soon.give(run.place.allocations)
-                found, _ = best_offer(round_, round_.soon, quotas, job, shape)
+                    round_.changed(run.place)
+                found, _ = best_offer(round_, _soon(round_, job), quotas, job, shape)
                 for run in victims:
                     round_.soon.take(run.place.allocations)
+                    round_.changed(run.place)
                 if found is not None:
                     _stop(round_, job, victims)
                     return _wait_for(round_, job, found.place, len(victims))
@@ -360,12 +378,7 @@ def _borrowers(
 def _stop(round_: Round, job: QueuedJob, victims: Sequence[ActiveRun]) -> None:
     """Ask gangs to stop for a job: what they hold will be free soon."""
     for run in victims:
-        round_.preemptions.append(Preemption(run.attempt, job.id, job.priority))
-        round_.runs.remove(run)
-        round_.stopping.append(replace(run, releasing=True))
-        round_.runs.add(round_.stopping[-1])
-        round_.soon.give(run.place.allocations)
-        round_.soon_quotas.use(run.queue, held(round_.snapshot.fleet, run.place), sign=-1)
+        round_.stop(run, Preemption(run.attempt, job.id, job.priority))
 
 
 def _wait_for(round_: Round, job: QueuedJob, place: Place, runs: int) -> Verdict:
@@ -374,6 +387,6 @@ def _wait_for(round_: Round, job: QueuedJob, place: Place, runs: int) -> Verdict
     round_.soon.take(place.allocations)
     round_.soon_quotas.use(job.queue, held(round_.snapshot.fleet, place))
     round_.now.set_to_least([round_.now.free, round_.soon.free], nodes)
-    round_.refresh_views(nodes)
+    round_.changed(place, round_.end_of(job, soon=True))
     cluster = round_.snapshot.fleet.clusters[place.cluster]
     return Verdict("wait", (Reason(RELEASE, {"cluster": cluster, "runs": runs}),))

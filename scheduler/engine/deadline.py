@@ -8,7 +8,7 @@ without a deadline, and afterwards again: who can no longer be in time holds nob
 
 from dataclasses import replace
 
-from scheduler.domain.clock import MICROS_PER_SECOND, from_micros
+from scheduler.domain.clock import MICROS_PER_SECOND, from_micros, rfc3339_seconds
 from scheduler.domain.reasons import Reason
 from scheduler.engine.order import NEAR_SECONDS, QueuedJob, latest_start
 from scheduler.engine.snapshot import Verdict
@@ -43,13 +43,13 @@ def noted(verdict: Verdict, job: QueuedJob, now: int, promised_at: int | None) -
 
 def prospect_of_run(deadline: int, ends_by: int) -> Reason:
     """Whether a run that ends at `ends_by` at the latest keeps its deadline."""
-    numbers: dict[str, str | int] = {"deadline": moment(deadline), "ends": moment_after(ends_by)}
-    return Reason("deadline_kept" if ends_by <= deadline else "deadline_overrun", numbers)
+    ends: dict[str, str | int] = {"deadline": moment(deadline), "ends": moment_after(ends_by)}
+    return Reason("deadline_kept" if ends_by <= deadline else "deadline_overrun", ends)
 
 
 def moment(micros: int) -> str:
     """A moment by which something must have happened, to the second below, as RFC 3339."""
-    return from_micros(micros).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return rfc3339_seconds(from_micros(micros))
 
 
 def moment_after(micros: int) -> str:

@@ -10,9 +10,12 @@ from scheduler.domain.topology import CLUSTER, LEVEL_NAMES
 from scheduler.engine.fleet import NO_KIND, Bools
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import capacity, node_fits
+from scheduler.engine.reserve import ends_at
 from scheduler.engine.room import Room
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Snapshot, Verdict
+from scheduler.engine.topology import gang_nodes
+from scheduler.engine.window import Window, binding, left_outside
 
 NOBODY_KNOWS = frozenset({"waiting_for_price", "waiting_for_cluster"})
 """What no end of a run can change."""
@@ -60,6 +63,9 @@ def _why(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape, closed: C
     priced = live & _priced(snapshot, job, kinds)
     if not priced.any():
         return Reason("waiting_for_price", {"what": ask["what"]})
+    outside = priced & _outside_windows(snapshot, job, shape, kinds)
+    if not outside.any():
+        return _window_of(snapshot, job, int(np.where(priced, total, 0).max(axis=0).argmax()))
     free = np.array([room.gangs(shape, kind) for kind in kinds])
     open_ = priced & np.array([kind not in closed for kind in kinds])[:, np.newaxis]
     standing = np.where(open_ if open_.any() else priced, free * (total.max() + 1) + total, -1)
@@ -91,6 +97,28 @@ def _excluded(snapshot: Snapshot, job: QueuedJob, shape: Shape) -> Iterator[Reas
         )
         numbers: dict[str, str | int] = {"per_node": shape.per_node or 1, "what": bare.what()}
         yield Reason("constraints_exclude", {**numbers, "have": int(have), "left": int(left), "each": each})
+
+
+def _binding(snapshot: Snapshot, job: QueuedJob) -> tuple[Window, ...]:
+    """The windows that a job would reach into if it started now."""
+    return binding(snapshot.windows, job.tenant, snapshot.now, ends_at(snapshot.now, job.max_runtime_seconds))
+
+
+def _outside_windows(snapshot: Snapshot, job: QueuedJob, shape: Shape, kinds: tuple[int, ...]) -> Bools:
+    """For each kind and cluster: whether the gang would fit, if nothing ran there, outside the windows that bind it now."""
+    fleet, windows = snapshot.fleet, _binding(snapshot, job) if snapshot.windows else ()
+    if not windows:
+        return np.ones((len(kinds), len(fleet.clusters)), dtype=np.bool_)
+    left = left_outside(fleet, windows)
+    nodes = [fleet.nodes_with(kind) for kind in kinds]
+    fitting = [each[node_fits(fleet, left, shape, kind, each)] for kind, each in zip(kinds, nodes, strict=True)]
+    enough: Bools = np.array([gang_nodes(fleet, each, shape) for each in fitting]) >= shape.min_nodes
+    return enough
+
+
+def _window_of(snapshot: Snapshot, job: QueuedJob, cluster: int) -> Reason:
+    """The first window of a cluster that binds the job."""
+    return next(each for each in _binding(snapshot, job) if each.cluster == cluster).reason(snapshot.fleet.clusters[cluster])
 
 
 def _priced(snapshot: Snapshot, job: QueuedJob, kinds: tuple[int, ...]) -> Bools:

@@ -23,6 +23,9 @@ NO_KIND = -1
 NO_DOMAIN = -1
 NO_ISLAND = -1
 
+CLOSED = -(2**61)
+"""The free milli-cores of a node on which nothing fits, whatever is given back there."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -259,6 +262,10 @@ class Free:
         np.minimum(self.card_milli, other.card_milli, out=self.card_milli)
         np.minimum(self.cpu_milli, other.cpu_milli, out=self.cpu_milli)
         np.minimum(self.memory_bytes, other.memory_bytes, out=self.memory_bytes)
+
+    def close(self, nodes: Sequence[int]) -> None:
+        """Let nothing fit on some nodes, whatever is given back there."""
+        self.cpu_milli[list(nodes)] = CLOSED
 
     def _move(self, allocations: Sequence[Allocation], sign: int) -> None:
         for part in allocations:

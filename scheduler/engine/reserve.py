@@ -3,7 +3,9 @@
 EASY backfill (Lifka, "The ANL/IBM SP Scheduling System", JSSPP 1995) promises it to the first blocked job of each pool of cards;
 conservative backfill to every blocked job, up to `MAX_PROMISES`. A promise rests on what running jobs asked for at most
 (`max_runtime`), so it can only come true earlier. A job may start in front of it if it ends before, or if it fits into what is
-left beside the promised place from then on.
+left beside the promised place when that is due. Promised jobs are taken to end as they say, too, so the promises of a round are one
+timetable: each moment at which something is due has its picture of what is left then, and nothing may exceed one while it runs.
+Windows that bind the job (`window`) are kept clear of.
 """
 
 from collections.abc import Sequence
@@ -11,12 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scheduler.engine.fleet import NO_KIND, Fleet, Free
+from scheduler.engine.fleet import NO_KIND, Fleet, Free, Ints
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import Place, capacity, place_in
 from scheduler.engine.runs import Ends, Runs
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import FOREVER, Snapshot
+from scheduler.engine.window import Window, binding, left_outside
 
 MAX_PROMISES = 64
 """Blocked jobs a round looks for a promise for."""
@@ -27,10 +30,12 @@ MAX_STARTS = 256
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """`job` can start at `at` (microseconds) in `place` at the latest; `left` is what is free from then on beside it."""
+    """`job` can start at `at` (microseconds) in `place` at the latest and ends by `until`; `left` is what is free at `at` beside it
+    and all else that has been granted or promised."""
 
     job: str
     at: int
+    until: int
     place: Place
     left: Free
 
@@ -50,7 +55,10 @@ class Outlook:
 
 
 def promise(snapshot: Snapshot, outlook: Outlook, job: QueuedJob) -> Promise | None:
-    """The earliest start that the ends of others allow for a job that fits nowhere now; None where those do not tell."""
+    """The earliest start that the ends of others allow for a job that fits nowhere now; None where those do not tell.
+
+    Made, it is taken from what earlier promises leave when they are due.
+    """
     scratch = outlook.soon.copy()
     found = [
         earliest
@@ -59,7 +67,12 @@ def promise(snapshot: Snapshot, outlook: Outlook, job: QueuedJob) -> Promise | N
         for cluster in _candidates(snapshot, job, shape, kind)
         if (earliest := _earliest(snapshot, outlook, scratch, job, shape, kind, cluster)) is not None
     ]
-    return min(found, key=lambda each: (each.at, each.place.leftover, each.place.cluster, each.place.kind), default=None)
+    best = min(found, key=lambda each: (each.at, each.place.leftover, each.place.cluster, each.place.kind), default=None)
+    if best is not None:
+        for each in outlook.promises:
+            if best.at <= each.at < best.until:
+                each.left.take(best.place.allocations)
+    return best
 
 
 def ends_at(now: int, max_runtime_seconds: int | None) -> int:
@@ -84,7 +97,7 @@ def _candidates(snapshot: Snapshot, job: QueuedJob, shape: Shape, kind: int) -> 
 def _earliest(
     snapshot: Snapshot, outlook: Outlook, scratch: Free, job: QueuedJob, shape: Shape, kind: int, cluster: int
 ) -> Promise | None:
-    """The first end of a run in one cluster after which the gang fits there beside what was promised before.
+    """The first end of a run, a promised job or a window in one cluster after which the gang fits there beside what was promised.
 
     `scratch` is a copy of what is free soon, and is so again afterwards.
     """
@@ -93,21 +106,42 @@ def _earliest(
     enough = _enough(fleet, scratch, ends, shape, kind, cluster)
     if enough > len(ends.at):
         return None
-    for at in np.unique(np.maximum(ends.at[enough - 1 :], snapshot.now))[:MAX_STARTS].tolist():
+    others = [each.until for each in outlook.promises if each.place.cluster == cluster and each.until < FOREVER]
+    others += [each.end for each in snapshot.windows if each.cluster == cluster]
+    for at in _moments(snapshot.now, ends.at, enough, others):
         left = outlook.soon.copy()
         ends.give(left, 0, int(np.searchsorted(ends.at, at, side="right")))
-        left = _beside(left, outlook.promises, at, ends_at(at, job.max_runtime_seconds))
-        place = place_in(fleet, left, shape, kind, cluster)
+        until = ends_at(at, job.max_runtime_seconds)
+        left = _beside(left, outlook.promises, at, until)
+        windows = binding(snapshot.windows, job.tenant, at, until) if snapshot.windows else ()
+        place = place_in(fleet, _clear_of(fleet, left, windows), shape, kind, cluster)
         if place is not None:
             left.take(place.allocations)
             _unbind_elsewhere(fleet, left, cluster)
-            return Promise(job.id, at, place, left)
+            return Promise(job.id, at, until, place, left)
     return None
+
+
+def _moments(now: int, ends: Ints, enough: int, others: Sequence[int]) -> list[int]:
+    """When it is worth a try: from the end of run number `enough` (counted from 1) on, whenever something ends."""
+    first = max(now, int(ends[enough - 1])) if enough else now
+    later = np.append(ends[enough:], np.array(others, dtype=np.int64))
+    tried_already = not enough and not (ends <= now).any()
+    found: list[int] = np.unique(later[later > first]).tolist()
+    return (found if tried_already else [first, *found])[:MAX_STARTS]
+
+
+def _clear_of(fleet: Fleet, free: Free, windows: Sequence[Window]) -> Free:
+    if not windows:
+        return free
+    clear = free.copy()
+    clear.limit_to(left_outside(fleet, windows))
+    return clear
 
 
 def _enough(fleet: Fleet, scratch: Free, ends: Ends, shape: Shape, kind: int, cluster: int) -> int:
     """After how many ends the gang would fit if nothing had been promised, by bisection: more ends never free less."""
-    low, high, given = 0, len(ends.at) + 1, 0
+    low, high, given = -1, len(ends.at) + 1, 0
     while high - low > 1:
         middle = (low + high) // 2
         ends.give(scratch, given, middle)
@@ -121,11 +155,11 @@ def _enough(fleet: Fleet, scratch: Free, ends: Ends, shape: Shape, kind: int, cl
 
 
 def _beside(free: Free, promises: Sequence[Promise], at: int, until: int) -> Free:
-    """What of `free` is nobody else's from `at` to `until`: promised jobs are taken to stay once they have started."""
+    """What of `free` is nobody else's from `at` to `until`."""
     for each in promises:
-        if each.at <= at:
+        if each.at <= at < each.until:
             free.take(each.place.allocations)
-        elif each.at < until:
+        elif at < each.at < until:
             free.limit_to(each.left)
     return free
 

@@ -99,5 +99,30 @@ class Room:
         answer.fits[changed] = fits
 
 
+class View:
+    """What may be taken of a picture within bounds: what is free in it, but nowhere more than any of `lefts` leaves.
+
+    Pictures and bounds stay whose they are; who changes one says on which nodes, with `refresh`, or changes the picture itself
+    through the view.
+    """
+
+    def __init__(self, fleet: Fleet, free: Free, lefts: Sequence[Free]) -> None:
+        self._pictures = [free, *lefts]
+        self.room = Room(fleet, free.copy())
+        for left in lefts:
+            self.room.free.limit_to(left)
+
+    def refresh(self, nodes: Sequence[int]) -> None:
+        self.room.set_to_least(self._pictures, nodes)
+
+    def give(self, allocations: Sequence[Allocation]) -> None:
+        self._pictures[0].give(allocations)
+        self.refresh([part.node for part in allocations])
+
+    def take(self, allocations: Sequence[Allocation]) -> None:
+        self._pictures[0].take(allocations)
+        self.refresh([part.node for part in allocations])
+
+
 def _columns(free: Free) -> tuple[Ints, Ints, Ints]:
     return free.card_milli, free.cpu_milli, free.memory_bytes

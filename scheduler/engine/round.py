@@ -1,23 +1,29 @@
 """What a round has decided so far, and the pictures of what its decisions leave free: now, soon, and beside what was promised."""
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from scheduler.engine.bounds import UNBOUND, Bounds
+from scheduler.engine.drain import overstaying
 from scheduler.engine.fleet import NO_KIND, Bools, Ints
-from scheduler.engine.order import Usage, held
+from scheduler.engine.order import QueuedJob, Usage, fares_alike, held
 from scheduler.engine.place import Place
 from scheduler.engine.preempt import MAX_SEARCHES
 from scheduler.engine.quota import Quotas
-from scheduler.engine.reserve import MAX_PROMISES, Promise
-from scheduler.engine.room import Room
+from scheduler.engine.reserve import MAX_PROMISES, Promise, ends_at
+from scheduler.engine.room import Room, View
 from scheduler.engine.runs import Runs
-from scheduler.engine.snapshot import ActiveRun, Grant, Preemption, Snapshot
+from scheduler.engine.snapshot import ActiveRun, Backfill, Grant, Preemption, Snapshot
+from scheduler.engine.window import binding
 
 NO_PRICE = 2**62
 """Stands for the price of a place that is not offered."""
+
+RELEASE_MICROS = 120 * 1_000_000
+"""What a stop may take: nobody is asked to stop for a job that could not start so late, nor is a place kept for it."""
 
 
 @dataclass
@@ -32,7 +38,7 @@ class Round:
     soon_quotas: Quotas
     runs: Runs
     foresees: bool
-    """Whether it was known of any run when it ends, before the round began: else nothing can be promised in it."""
+    """Whether it was known of any run, or window, when it ends, before the round began: else nothing can be promised in it."""
     searches_left: int = MAX_SEARCHES
     promise_searches_left: int = MAX_PROMISES
     grants: list[Grant] = field(default_factory=list)
@@ -44,27 +50,69 @@ class Round:
     promises: list[Promise] = field(default_factory=list)
     promised: set[int] = field(default_factory=set)
     borrowers: deque[ActiveRun] | None = None
-    views: dict[tuple[str, ...], tuple[Room, list[Promise]]] = field(default_factory=dict)
+    views: dict[tuple[bool, tuple[tuple[str, ...], ...]], View] = field(default_factory=dict)
     tariffs: dict[tuple[str, int], Ints] = field(default_factory=dict)
     permits: dict[frozenset[str] | None, Bools] = field(default_factory=dict)
 
-    def view(self, end: int) -> Room:
-        """What a job that ends at `end` may take without delaying anybody who was promised a place."""
-        binding = [each for each in self.promises if each.at < end]
-        if not binding:
-            return self.now
-        key = tuple(each.job for each in binding)
-        if key not in self.views:
-            free = self.now.free.copy()
-            for each in binding:
-                free.limit_to(each.left)
-            self.views[key] = (Room(self.snapshot.fleet, free), binding)
-        return self.views[key][0]
+    def likeness(self, job: QueuedJob) -> object:
+        """What jobs have in common that fare alike in this round."""
+        reserved = tuple(each.id for each in self.snapshot.windows if job.tenant in each.tenants)
+        return fares_alike(job), reserved
 
-    def refresh_views(self, nodes: Sequence[int]) -> None:
-        """Bring every view up to date after `now`, or what was promised, has changed on some nodes."""
-        for room, binding in self.views.values():
-            room.set_to_least([self.now.free, *(each.left for each in binding)], nodes)
+    def promises_each(self, job: str) -> bool:
+        """Whether every job of a line is promised a place of its own, and this one just has been."""
+        return self.snapshot.backfill is Backfill.CONSERVATIVE and bool(self.promises) and self.promises[-1].job == job
+
+    def bounds(self, job: QueuedJob, *, soon: bool = False) -> Bounds:
+        """What binds a job that starts now, or (`soon`) once asked-for stops have happened."""
+        if not self.promises and not self.snapshot.windows:
+            return UNBOUND
+        end = self.end_of(job, soon=soon)
+        promises = tuple(each for each in self.promises if each.at < end)
+        return Bounds(promises, binding(self.snapshot.windows, job.tenant, self.snapshot.now, end))
+
+    def end_of(self, job: QueuedJob, *, soon: bool = False) -> int:
+        """When a job ends at the latest that starts now, or once asked-for stops have happened."""
+        return ends_at(self.snapshot.now, job.max_runtime_seconds) + (RELEASE_MICROS if soon else 0)
+
+    def rooms(self, job: QueuedJob, bounds: Bounds) -> Iterator[tuple[Room, bool]]:
+        """Where a job may go that starts now: what is reserved for it and open (True), then all that its bounds leave (False)."""
+        now, end, windows = self.snapshot.now, self.end_of(job), self.snapshot.windows
+        within = tuple(each for each in windows if each.is_kept_for(job.tenant, now, end))
+        if within:
+            yield self.view(replace(bounds, within=within)), True
+        yield self.view(bounds), False
+
+    def view(self, bounds: Bounds, *, soon: bool = False) -> Room:
+        """What a job that is so bound may take, now or once asked-for stops have happened."""
+        room = self.soon if soon else self.now
+        if not bounds:
+            return room
+        key = soon, bounds.key()
+        if key not in self.views:
+            self.views[key] = View(self.snapshot.fleet, room.free, bounds.lefts(self.snapshot.fleet))
+        return self.views[key].room
+
+    def changed(self, place: Place, end: int | None = None) -> None:
+        """Bring every view up to date after what is free on the nodes of a place has changed. With `end`: it has been taken, up to
+        then, and promises that are due before leave it no longer."""
+        if end is not None:
+            for each in self.promises:
+                if each.at < end:
+                    each.left.take(place.allocations)
+        nodes = [part.node for part in place.allocations]
+        for view in self.views.values():
+            view.refresh(nodes)
+
+    def stop(self, run: ActiveRun, preemption: Preemption) -> None:
+        """Ask a run to stop: what it holds will be free soon."""
+        self.preemptions.append(preemption)
+        self.runs.remove(run)
+        self.stopping.append(replace(run, releasing=True))
+        self.runs.add(self.stopping[-1])
+        self.soon.give(run.place.allocations)
+        self.soon_quotas.use(run.queue, held(self.snapshot.fleet, run.place), sign=-1)
+        self.changed(run.place)
 
     def allowed(self, clusters: frozenset[str] | None) -> Bools:
         """For each cluster: whether it is among those a job may use."""
@@ -91,7 +139,7 @@ def begin(snapshot: Snapshot) -> Round:
     for run in runs.releasing.values():
         soon.give(run.place.allocations)
         soon_quotas.use(run.queue, held(snapshot.fleet, run.place), sign=-1)
-    return Round(
+    round_ = Round(
         snapshot=snapshot,
         now=Room(snapshot.fleet, snapshot.free.copy()),
         soon=Room(snapshot.fleet, soon),
@@ -99,5 +147,8 @@ def begin(snapshot: Snapshot) -> Round:
         quotas=snapshot.quotas.copy(),
         soon_quotas=soon_quotas,
         runs=runs,
-        foresees=runs.some_end(),
+        foresees=runs.some_end() or bool(snapshot.windows),
     )
+    for run, window in overstaying(snapshot.windows, runs, snapshot.now):
+        round_.stop(run, Preemption(run.attempt, None, run.priority, window))
+    return round_

@@ -8,7 +8,8 @@ A line that got nothing sleeps. What wakes it:
 - quota given back in its cohort, or anybody awake there, since the first that waits for quota keeps some;
 - a promise or a kept place that has moved or gone, for those behind it;
 - a pool of cards in which nobody has a promise (yet) in this round: the first that waits there is to have one. So heads with a
-  promise are served in every round, as are jobs that wait for a release: what is theirs stays theirs.
+  promise are served in every round, as are jobs that wait for a release: what is theirs stays theirs;
+- a window that is new, opens or ends, for everybody.
 
 The comparison may wake too many, never too few: the decisions of a round are those that serving every line would have taken.
 """
@@ -95,6 +96,10 @@ class Sleep:
             self._forget(number)
             self._awake.add(number)
         self._learn()
+
+    def wake_all(self) -> None:
+        """Something has changed that may help anybody."""
+        self._awake.update(range(len(self._backlog.lines)))
 
     def touch(self, cluster: int) -> None:
         """Something was given back there."""

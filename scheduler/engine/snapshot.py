@@ -11,6 +11,7 @@ from scheduler.engine.order import QueuedJob, Usage
 from scheduler.engine.packing import Packing
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
+from scheduler.engine.window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,8 @@ class Snapshot:
     """What queues may use and do use, the active runs among it."""
     packing: Packing | None = None
     """The demand that nodes are chosen by; without one the fullest nodes are taken."""
+    windows: Sequence[Window] = ()
+    """Maintenance and reservations that have not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +105,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Preemption:
-    """An attempt is asked to stop so that a job of higher priority can have its cards."""
+    """An attempt is asked to stop: so that a job, `by`, of higher priority can have its cards, or because a window has opened."""
 
     attempt: str
-    by: str
+    by: str | None
     priority: int
+    window: Window | None = None
 
 
 @dataclass(frozen=True, slots=True)

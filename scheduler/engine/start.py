@@ -11,11 +11,12 @@ from enum import StrEnum
 from scheduler.engine.cycle import cycle
 from scheduler.engine.explain import NOBODY_KNOWS
 from scheduler.engine.order import QueuedJob
+from scheduler.engine.quota import Quotas
 from scheduler.engine.reserve import ends_at
 from scheduler.engine.snapshot import FOREVER, ActiveRun, Decisions, Snapshot
 
 MAX_EVENTS = 128
-"""Ends of runs that a simulation goes through."""
+"""Ends of runs, and of windows, that a simulation goes through."""
 
 MAX_DECIDED = 5_000
 """Jobs decided over all rounds of a simulation."""
@@ -34,7 +35,8 @@ class Method(StrEnum):
 class Start:
     """Between `earliest` and `latest`, microseconds; None where nothing tells.
 
-    `earliest` is now for everything that only waits for cards: whoever holds them may end at any moment.
+    `earliest` is now for everything that only waits for cards, since whoever holds them may end at any moment, and for what no
+    window lets start sooner, when one does.
     """
 
     earliest: int | None
@@ -49,11 +51,18 @@ def start_of(snapshot: Snapshot, decisions: Decisions, job: QueuedJob) -> Start:
     verdict = decisions.verdicts[job.id]
     if job.hold is not None or verdict.kind == "never" or all(reason.code in NOBODY_KNOWS for reason in verdict.reasons):
         return Start(None, None, Method.UNKNOWN)
+    earliest = _alone(snapshot, job) if snapshot.windows else snapshot.now
     promised = decisions.promised_at.get(job.id)
     if promised is not None:
-        return Start(snapshot.now, promised, Method.PROMISED)
+        return Start(earliest, promised, Method.PROMISED)
     latest = _simulated(snapshot, decisions, job)
-    return Start(snapshot.now, latest, Method.UNKNOWN if latest is None else Method.SIMULATED)
+    return Start(earliest, latest, Method.UNKNOWN if latest is None else Method.SIMULATED)
+
+
+def _alone(snapshot: Snapshot, job: QueuedJob) -> int:
+    """When the job could start if it had the network for itself."""
+    empty = replace(snapshot, free=snapshot.fleet.all_free(), runs=(), queue=(job,), quotas=Quotas.of(()))
+    return cycle(empty).promised_at.get(job.id, snapshot.now)
 
 
 def _simulated(snapshot: Snapshot, decisions: Decisions, job: QueuedJob) -> int | None:
@@ -74,7 +83,8 @@ def _simulated(snapshot: Snapshot, decisions: Decisions, job: QueuedJob) -> int 
         runs = [replace(run, releasing=True) if run.attempt in stopping else run for run in runs]
         queue = list(queued.values())
         left -= len(queue)
-        first = min((run.ends_at for run in runs), default=FOREVER)
+        ends = [run.ends_at for run in runs] + [window.end for window in snapshot.windows if window.end > now]
+        first = min(ends, default=FOREVER)
         if first >= FOREVER or left < 0:
             return None
         now = max(now, first)

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Mapping
 
 from scheduler.engine.backlog import Backlog
 from scheduler.engine.cycle import Served, serve
+from scheduler.engine.drain import ending_by
 from scheduler.engine.fleet import Fleet
 from scheduler.engine.order import QueuedJob, Usage, held
 from scheduler.engine.packing import Packing
 from scheduler.engine.quota import Quotas
 from scheduler.engine.runs import Runs
 from scheduler.engine.sleep import Sleep
-from scheduler.engine.snapshot import ActiveRun, Backfill, Prices, Snapshot, Verdict
+from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, Prices, Snapshot, Verdict
+from scheduler.engine.window import Window
 
 
 class State:
@@ -39,6 +41,9 @@ class State:
         self.backfill = backfill
         self.packing: Packing | None = None
         """The demand that nodes are chosen by; may be set anew at any time."""
+        self.windows: tuple[Window, ...] = ()
+        self._looked_at = FOREVER
+        """When the last round was."""
         self._run_of: dict[str, ActiveRun] = {}
         self._waits_for_release: dict[str, Verdict] = {}
         self._sleep = Sleep(fleet, self.backlog)
@@ -91,8 +96,20 @@ class State:
             self._sleep.touch_cohort(root)
         return run
 
+    def set_windows(self, windows: Iterable[Window], now: int) -> None:
+        """These windows are in force from now on; what runs ends when one of them opens on it at the latest."""
+        self.windows = tuple(windows)
+        for run in list(self.runs.occupants()):
+            ends = ending_by(self.windows, run, now)
+            if ends != run:
+                self.change(ends)
+        self._sleep.wake_all()
+
     def round(self, now: int) -> Served:
         """Serve whoever could be helped by what has changed since the last round."""
+        if any(self._looked_at < moment <= now for each in self.windows for moment in (each.start, each.end)):
+            self._sleep.wake_all()
+        self._looked_at = now
         self._sleep.lowest_preemptible = self.runs.lowest_preemptible()
         served = serve(self.snapshot(now), self.backlog, self._sleep)
         for grant in served.grants:
@@ -120,6 +137,7 @@ class State:
             backfill=self.backfill,
             quotas=self.quotas,
             packing=self.packing,
+            windows=self.windows,
         )
 
     def _enter(self, run: ActiveRun) -> None:

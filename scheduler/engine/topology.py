@@ -4,6 +4,7 @@ whatever the level.
 A node that does not say in which domain it is counts for no gang that needs one, and as a domain of its own where few are wanted.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,6 +25,16 @@ def gang_nodes(fleet: Fleet, nodes: Ints, shape: Shape) -> Ints:
     best = np.zeros(len(fleet.clusters), dtype=np.int64)
     np.maximum.at(best, fleet.cluster_of[known], per_domain[domain_of[known]])
     return best
+
+
+def together(fleet: Fleet, nodes: Sequence[int], shape: Shape) -> list[list[int]]:
+    """The nodes of one cluster among which the gang may lie: those of each domain where it must be in one, else all."""
+    if shape.within == CLUSTER:
+        return [list(nodes)]
+    domains: defaultdict[int, list[int]] = defaultdict(list)
+    for node in nodes:
+        domains[int(fleet.domain_of[shape.within][node])].append(node)
+    return [domains[number] for number in sorted(domains) if number != NO_DOMAIN]
 
 
 def linked(fleet: Fleet, usable: Bools, nodes: Ints) -> Ints:

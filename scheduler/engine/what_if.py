@@ -215,8 +215,9 @@ def _within(shape: Shape, level: Level) -> Shape:
 
 
 def _shorter_runtime(rounds: Rounds, job: QueuedJob, decisions: Decisions) -> Iterator[Change]:
-    """The longest `max_runtime` with which it ends before somebody's promised start: it can then go in front."""
-    until = {(at - rounds.ahead.now) // MICROS_PER_SECOND for at in decisions.promised_at.values()}
+    """The longest `max_runtime` with which it ends before somebody's promised start or a window's: it can then go in front."""
+    starts = [*decisions.promised_at.values(), *(window.start for window in rounds.ahead.windows)]
+    until = {(at - rounds.ahead.now) // MICROS_PER_SECOND for at in starts}
     asked = job.max_runtime_seconds
     for seconds in sorted(until, reverse=True):
         if seconds >= MIN_RUNTIME_SECONDS and (asked is None or seconds < asked):

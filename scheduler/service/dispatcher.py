@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from scheduler.contract.job import JobSpec
 from scheduler.contract.sync import Placement
+from scheduler.contract.window import WindowKind
 from scheduler.domain.ids import RANDOM_BYTES, new_id
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_WAITING, AttemptState, JobState
@@ -128,11 +129,20 @@ def _preempt(session: Session, preemption: Preemption, now: datetime) -> None:
     job = lock_job(session, attempt.job_id)
     session.refresh(attempt)
     if attempt.stop_as is None and attempt.state in ATTEMPT_ACTIVE:
-        # whose job it was is nobody else's business: only its standing is told
-        standing: dict[str, str | int] = {"priority": preemption.priority}
-        reason = Reason("preempted", standing)
+        reason, told = _why_stopped(preemption)
         ask_to_stop(attempt, AttemptState.PREEMPTED, reason)
-        record(session, job, Reason("stop_requested", standing), now, attempt.number)
+        record(session, job, told, now, attempt.number)
+
+
+def _why_stopped(preemption: Preemption) -> tuple[Reason, Reason]:
+    """Why an attempt will have ended, and what is said of it now."""
+    window = preemption.window
+    if window is not None:
+        reason = Reason("maintenance" if window.kind is WindowKind.MAINTENANCE else "reservation", window.numbers())
+        return reason, reason
+    # whose job it was is nobody else's business: only its standing is told
+    standing: dict[str, str | int] = {"priority": preemption.priority}
+    return Reason("preempted", standing), Reason("stop_requested", standing)
 
 
 def _grant(session: Session, round_: Round, grant: Grant, now: datetime) -> None:

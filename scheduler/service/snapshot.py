@@ -16,6 +16,7 @@ from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JobState
 from scheduler.domain.versions import parse_version
 from scheduler.engine.constraints import Traits
+from scheduler.engine.drain import ending_by
 from scheduler.engine.fleet import NO_KIND, Allocation, Card, Fleet, Kind, Node
 from scheduler.engine.history import Past
 from scheduler.engine.order import QueuedJob, Usage, held
@@ -23,10 +24,12 @@ from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import GIB, shapes_of
 from scheduler.engine.snapshot import ActiveRun, Backfill, Snapshot
+from scheduler.engine.window import Window
 from scheduler.service.history import load_history
 from scheduler.service.offers import prices
 from scheduler.service.registry import Registry, load_registry
 from scheduler.service.tags import Terms, claim_day
+from scheduler.service.windows import load_windows
 from scheduler.store.live import NodeKey
 from scheduler.store.tables import AttemptRow, JobRow, NodeRow
 
@@ -58,10 +61,9 @@ def load_round(session: Session, heard_at: Mapping[NodeKey, datetime], now: date
     queue = session.scalars(
         select(JobRow).where(JobRow.state.in_((JobState.QUEUED, JobState.HELD))).order_by(JobRow.submitted_at).limit(MAX_QUEUE)
     ).all()
-    attempts = session.scalars(select(AttemptRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE))).all()
-    owners = {job.id: job for job in session.scalars(select(JobRow).join(AttemptRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE)))}
-    specs = {job.id: JobSpec.model_validate(job.spec) for job in (*queue, *owners.values())}
-    runs = [_run(fleet, attempt, owners[attempt.job_id], specs[attempt.job_id]) for attempt in attempts]
+    specs = {job.id: JobSpec.model_validate(job.spec) for job in queue}
+    windows = load_windows(session, fleet, now)
+    runs = load_runs(session, fleet, windows, now)
     free, usage = fleet.all_free(), replace(Usage.none(fleet), past=_past(session, registry, now))
     quotas = Quotas.of(registry.queues)
     for run in runs:
@@ -79,6 +81,7 @@ def load_round(session: Session, heard_at: Mapping[NodeKey, datetime], now: date
         prices=prices(registry, fleet, (Terms.of(job.tenant_id, specs[job.id]) for job in queue), now),
         weights={queue.name: queue.weight for queue in registry.queues},
         backfill=Backfill(registry.scheduling.backfill),
+        windows=windows,
         quotas=quotas,
     )
     return Round(snapshot, registry, specs, {job.id: job.tenant_id for job in queue})
@@ -88,6 +91,13 @@ def _past(session: Session, registry: Registry, now: datetime) -> Past | None:
     """What tenants used before, where the policy lets that count."""
     half_life = registry.scheduling.half_life_seconds
     return None if half_life is None else load_history(session, timedelta(seconds=half_life), now).past(to_micros(now))
+
+
+def load_runs(session: Session, fleet: Fleet, windows: Sequence[Window], now: datetime) -> list[ActiveRun]:
+    """Everything that holds cards; it ends when it will be stopped for a window, if that is sooner than it said."""
+    rows = session.execute(select(AttemptRow, JobRow).join(JobRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE)))
+    runs = (_run(fleet, attempt, job, JobSpec.model_validate(job.spec)) for attempt, job in rows)
+    return [ending_by(windows, run, to_micros(now)) for run in runs]
 
 
 def load_fleet(session: Session, registry: Registry, heard_at: Mapping[NodeKey, datetime], now: datetime) -> Fleet:

@@ -121,6 +121,22 @@ class SchedulingPolicyRow(Base):
     created_at: Mapped[datetime]
 
 
+class WindowRow(ClusterOwned, Base):
+    """Nodes set aside for maintenance or a reservation."""
+
+    __tablename__ = "windows"
+    __table_args__ = (Index("ix_windows_ends_at", "ends_at"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    starts_at: Mapped[datetime]
+    ends_at: Mapped[datetime]
+    nodes: Mapped[list[str] | None] = mapped_column(JSON)
+    """The nodes that are kept, by name; None: all of the cluster."""
+    body: Mapped[Json]
+    """`scheduler.contract.window.WindowSpec` as it was asked for."""
+    created_at: Mapped[datetime]
+    cancelled_at: Mapped[datetime | None]
+
+
 class ProgrammeRow(Base):
     __tablename__ = "programmes"
     programme: Mapped[str] = mapped_column(primary_key=True)

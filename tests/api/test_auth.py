@@ -45,6 +45,9 @@ MATRIX = {
     ("GET", "/v1/queues"): STAFF,
     ("POST", "/v1/scheduling"): OPERATOR,
     ("GET", "/v1/scheduling"): STAFF,
+    ("POST", "/v1/windows"): OPERATOR,
+    ("GET", "/v1/windows"): TENANT | STAFF,
+    ("POST", "/v1/windows/{window_id}/cancel"): OPERATOR,
     ("POST", "/v1/programmes"): STAFF,
     ("GET", "/v1/programmes"): ANYONE,
     ("POST", "/v1/tokens"): OPERATOR,
@@ -63,7 +66,13 @@ GUARDED = [route for route in ROUTES if route not in PROBES]
 
 
 def _path(route: Route) -> str:
-    return route[1].replace("{cluster_id}", "sz-ascend").replace("{job_id}", "job-none").replace("{token_id}", "tok-none")
+    return (
+        route[1]
+        .replace("{cluster_id}", "sz-ascend")
+        .replace("{job_id}", "job-none")
+        .replace("{token_id}", "tok-none")
+        .replace("{window_id}", "win-none")
+    )
 
 
 def test_every_route_has_its_line_in_the_matrix() -> None:

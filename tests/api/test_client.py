@@ -198,3 +198,14 @@ def test_a_server_that_is_no_city_is_said_to_be_none() -> None:
                 client.submit(spec())
         server.shutdown()
         thread.join(5)
+
+
+def test_a_window_and_the_scheduling_policy(world: World, client: Who) -> None:
+    world.report("sz-ascend", "n1", [card(n) for n in range(8)])
+    operator = client("operator")
+    window = operator.create_window({"kind": "maintenance", "cluster": "sz-ascend", "nodes": ["n1"], "end": "2026-11-22T00:00:00Z"})
+    assert (window.state, window.nodes) == ("open", ("n1",))
+    assert operator.windows() == [window]
+    assert operator.cancel_window(window.id).state == "cancelled"
+    assert [each.state for each in operator.windows(ended=True)] == ["cancelled"]
+    assert operator.declare_scheduling({"backfill": "conservative"}) == operator.scheduling()

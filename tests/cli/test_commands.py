@@ -35,6 +35,9 @@ def without(packages: tuple[str, ...], folder: Path) -> dict[str, str]:
         (("submit", "/nowhere.yaml", "--as", "tenant-x"), "No such file"),
         (("quote", "/nowhere.yaml", "--as", "tenant-x"), "No such file"),
         (("explain", "job-x", "--data", "/nowhere"), "start one with `suanwang up"),
+        (("windows", "list", "--data", "/nowhere"), "start one with `suanwang up"),
+        (("windows", "create", "/nowhere.yaml"), "No such file"),
+        (("scheduling", "--data", "/nowhere"), "start one with `suanwang up"),
     ],
 )
 def test_what_can_be_mended_is_said_in_one_line(arguments: tuple[str, ...], said: str) -> None:

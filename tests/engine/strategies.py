@@ -1,7 +1,10 @@
 """Random small networks and queues: small enough that a few of everything meet, random enough that nobody chose how."""
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
+from scheduler.contract.window import WindowKind
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.reasons import Reason
 from scheduler.domain.topology import CLUSTER, Level
@@ -11,12 +14,14 @@ from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Card, Fleet, Kind, Node
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.shape import GIB, Shape
-from scheduler.engine.snapshot import ActiveRun, Prices, Snapshot
+from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, Prices, Snapshot
+from scheduler.engine.window import Window
 from tests.engine.builders import ASCEND, HOPPER, METAX, SECOND, quote, snapshot
 
 CLUSTERS = ("a", "b", "c")
 KINDS = (ASCEND, METAX, HOPPER)
 TERMS = ("full", "voucher")
+TENANTS = ("startup", "university")
 NOW = 1000 * SECOND
 
 
@@ -104,14 +109,14 @@ def shapes(draw: st.DrawFn) -> Shape:
 def jobs(draw: st.DrawFn, number: int) -> QueuedJob:
     return QueuedJob(
         id=f"j{number}",
-        tenant=draw(st.sampled_from(("startup", "university"))),
+        tenant=draw(st.sampled_from(TENANTS)),
         priority=draw(st.sampled_from((25, 50, 75))),
         submitted_at=draw(st.integers(0, 3)) * SECOND,
         shapes=tuple(draw(st.lists(shapes(), min_size=1, max_size=2))),
         terms=draw(st.sampled_from(TERMS)),
         clusters=draw(st.frozensets(st.sampled_from(CLUSTERS))) if _seldom(draw) else None,
         hold=Reason("waiting_for_round") if _seldom(draw) and _seldom(draw) else None,
-        max_runtime_seconds=draw(st.sampled_from((60, 3600))) if _seldom(draw) else None,
+        max_runtime_seconds=draw(st.sampled_from((None, 50, 100, 500))),
         deadline=NOW + draw(st.sampled_from((0, 60, 3600, 9000))) * SECOND if _seldom(draw) else None,
     )
 
@@ -144,18 +149,40 @@ def active_runs(draw: st.DrawFn, fleet: Fleet) -> list[ActiveRun]:
         ActiveRun(
             attempt=f"run-{grant.job}",
             job=f"old-{grant.job}",
-            tenant="startup",
+            tenant=draw(st.sampled_from(TENANTS)),
             priority=draw(st.sampled_from((0, 25, 50))),
             preemptible=not _seldom(draw),
             place=grant.place,
             safe_at=draw(st.one_of(st.none(), st.integers(0, 1000).map(lambda seconds: seconds * SECOND))),
             releasing=_seldom(draw),
+            ends_at=draw(st.sampled_from((FOREVER, NOW - SECOND, NOW + 50 * SECOND, NOW + 300 * SECOND))),
         )
         for grant in granted
     ]
 
 
 @st.composite
+def windows(draw: st.DrawFn, fleet: Fleet, number: int) -> Window:
+    """Open already or opening soon, on some nodes of one cluster."""
+    cluster = draw(st.integers(0, len(fleet.clusters) - 1))
+    nodes = [row for row, of in enumerate(fleet.cluster_of.tolist()) if of == cluster]
+    start = NOW + draw(st.sampled_from((-10, 0, 50, 100, 200))) * SECOND
+    reserved = draw(st.booleans())
+    return Window(
+        id=f"w{number}",
+        kind=WindowKind.RESERVATION if reserved else WindowKind.MAINTENANCE,
+        start=start,
+        end=start + draw(st.sampled_from((20, 100, 1000))) * SECOND,
+        cluster=cluster,
+        nodes=draw(st.frozensets(st.sampled_from(nodes), min_size=1)),
+        tenants=frozenset({draw(st.sampled_from(TENANTS))}) if reserved else frozenset(),
+    )
+
+
+@st.composite
 def snapshots(draw: st.DrawFn) -> Snapshot:
     fleet = draw(fleets())
-    return snapshot(fleet, draw(queues()), draw(active_runs(fleet)), draw(price_books()), now=NOW)
+    moment = snapshot(fleet, draw(queues()), draw(active_runs(fleet)), draw(price_books()), now=NOW)
+    several = draw(st.sampled_from((0, 0, 1, 1, 2)))
+    backfill = draw(st.sampled_from(Backfill))
+    return replace(moment, windows=[draw(windows(fleet, number)) for number in range(several)], backfill=backfill)

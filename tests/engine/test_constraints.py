@@ -72,7 +72,7 @@ def test_packing_keeps_to_them_too() -> None:
 def test_only_gangs_on_nodes_it_could_have_are_stopped_for_it() -> None:
     runs: list[ActiveRun] = [run(f"on-{name}", place(FLEET, name)) for name in ("n1", "n2", "n3", "n4")]
     moment = snapshot(FLEET, [], runs)
-    room = cheapest_victims(moment, moment.free, job("j", _wants(EAST)), Runs.of(runs))
+    room = cheapest_victims(moment, moment.free, (), job("j", _wants(EAST)), Runs.of(runs)).room
     assert room is not None and [victim.attempt for victim in room.victims] == ["on-n4"]
 
 

@@ -4,12 +4,15 @@ import random
 from dataclasses import replace
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from scheduler.domain.topology import LINK_DOMAIN
 from scheduler.engine.cycle import cycle
-from scheduler.engine.fleet import NO_KIND, Fleet, Free
+from scheduler.engine.fleet import NO_KIND, Card, Fleet, Free, Node
+from scheduler.engine.order import Usage
+from scheduler.engine.reserve import ends_at
+from scheduler.engine.shape import GIB
 from scheduler.engine.snapshot import Decisions, Snapshot
 from tests.engine import oracle
 from tests.engine.strategies import snapshots
@@ -105,6 +108,9 @@ def test_only_preemptible_runs_of_lower_priority_are_stopped(moment: Snapshot) -
     jobs, runs = {job.id: job for job in moment.queue}, {run.attempt: run for run in moment.runs}
     decisions = cycle(moment)
     for preemption in decisions.preemptions:
+        if preemption.by is None:
+            assert preemption.window in moment.windows
+            continue
         victim = runs[preemption.attempt]
         assert victim.preemptible and not victim.releasing
         assert victim.priority < jobs[preemption.by].priority == preemption.priority
@@ -141,6 +147,7 @@ def test_never_means_that_the_empty_network_could_not_hold_it(moment: Snapshot) 
 @given(snapshots())
 def test_the_first_job_served_gets_the_cheapest_place_there_is(moment: Snapshot) -> None:
     """One job alone, against every place there is; the first of its alternatives that has any wins."""
+    moment = replace(moment, windows=())
     for job in moment.queue:
         if moment.prices is None or job.hold is not None:
             continue
@@ -151,6 +158,84 @@ def test_the_first_job_served_gets_the_cheapest_place_there_is(moment: Snapshot)
             place, offered = grants[0].place, found[grants[0].alternative]
             assert not any(found[: grants[0].alternative])
             assert offered[moment.fleet.clusters[place.cluster], place.kind] == min(offered.values())
+
+
+@many
+@given(snapshots())
+def test_nothing_is_placed_into_a_window_that_binds_it(moment: Snapshot) -> None:
+    jobs = {job.id: job for job in moment.queue}
+    decisions = cycle(moment)
+    for grant in decisions.grants:
+        job, rows = jobs[grant.job], {part.node for part in grant.place.allocations}
+        end = ends_at(moment.now, job.max_runtime_seconds)
+        for window in moment.windows:
+            if window.nodes & rows and window.start < end and moment.now < window.end:
+                assert job.tenant in window.tenants and end <= window.end
+        if grant.reason.code == "placed_reserved":
+            assert any(
+                window.start <= moment.now and rows <= window.nodes for window in moment.windows if job.tenant in window.tenants
+            )
+
+
+@many
+@given(snapshots())
+def test_nothing_stays_in_a_window_that_is_open(moment: Snapshot) -> None:
+    """Whoever is on its nodes and no beneficiary who ends in time has been asked to stop; and nobody else for its sake."""
+    asked = {each.attempt for each in cycle(moment).preemptions if each.window is not None}
+    expected = {
+        run.attempt
+        for run in moment.runs
+        for window in moment.windows
+        if window.start <= moment.now < window.end
+        and not run.releasing
+        and {part.node for part in run.place.allocations} & window.nodes
+        and not (run.tenant in window.tenants and run.ends_at <= window.end)
+    }
+    assert asked == expected
+
+
+@many
+@given(snapshots())
+def test_a_promised_start_is_clear_of_windows(moment: Snapshot) -> None:
+    """Whoever is promised a start could be on nodes outside every window that binds it then, if it were alone."""
+    jobs = {job.id: job for job in moment.queue}
+    for id_, at in cycle(moment).promised_at.items():
+        job = jobs[id_]
+        end = ends_at(at, job.max_runtime_seconds)
+        free = moment.fleet.all_free()
+        for window in moment.windows:
+            if window.start < end and at < window.end and not (job.tenant in window.tenants and end <= window.end):
+                free.close(sorted(window.nodes))
+        assert any(True for shape in job.shapes for _ in oracle.options(moment.fleet, free, job, shape))
+
+
+@many
+@given(snapshots(), st.integers(0, 2))
+def test_more_capacity_never_makes_the_head_wait_longer(moment: Snapshot, extra: int) -> None:
+    """One job alone, before and after a node has joined: it starts no later."""
+    assume(moment.fleet.kinds)
+    kind = moment.fleet.kinds[extra % len(moment.fleet.kinds)]
+    cards = tuple(Card(f"z/{slot}", kind) for slot in range(4))
+    joined = Node(moment.fleet.clusters[-1], "z", 8000, 8 * GIB, cards, rack="r1")
+    fleet = Fleet.of([*moment.fleet.nodes, joined])
+    assume(fleet.nodes[-1] == joined)
+    free, usage = fleet.all_free(), Usage.none(fleet)
+    for run in moment.runs:
+        free.take(run.place.allocations)
+        usage.add(run.tenant, run.place)
+    for job in moment.queue:
+        before = replace(moment, queue=[job])
+        assert _start(replace(before, fleet=fleet, free=free, usage=usage), job.id) <= _start(before, job.id)
+
+
+def _start(moment: Snapshot, job: str) -> float:
+    """When a job starts: now, once others have stopped, when it was promised, or nobody knows."""
+    decisions = cycle(moment)
+    if decisions.grants:
+        return moment.now
+    if decisions.verdicts[job].reasons[0].code == "waiting_for_release":
+        return moment.now + 1
+    return decisions.promised_at.get(job, float("inf"))
 
 
 @many

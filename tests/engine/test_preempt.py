@@ -2,16 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 
 from hypothesis import given, settings
 
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Allocation, Fleet
+from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import Place, place_in
 from scheduler.engine.preempt import cheapest_victims
 from scheduler.engine.runs import Runs
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import ActiveRun, Snapshot
+from tests.engine import oracle
 from tests.engine.builders import HOPPER, SECOND, gang, job, node, place, quote, run, snapshot
 from tests.engine.strategies import snapshots
 
@@ -70,7 +73,7 @@ def test_a_place_without_a_price_is_not_made_room_in() -> None:
     fleet = Fleet.of([node("n1"), node("n1", cluster="b")])
     runs = [run("in-a", place(fleet, "n1"), safe_at=NOW), run("in-b", place(fleet, "n1", cluster="b"), safe_at=0)]
     moment = snapshot(fleet, [], runs, {("", "b", "910B3"): quote(1)}, now=NOW)
-    room = cheapest_victims(moment, moment.free, job("urgent", priority=75), Runs.of(runs))
+    room = cheapest_victims(moment, moment.free, (), job("urgent", priority=75), Runs.of(runs)).room
     assert room is not None
     assert [victim.attempt for victim in room.victims] == ["in-b"]
     assert room.lost_card_seconds == 3600 * 8
@@ -88,7 +91,7 @@ def test_what_a_stop_loses() -> None:
 def test_never_more_than_needed(moment: Snapshot) -> None:
     """The room holds the gang once every victim has stopped, and not if any one of them goes on."""
     for wanted in [replace(each, shapes=(shape,)) for each in moment.queue for shape in each.shapes]:
-        room = cheapest_victims(moment, moment.free, wanted, Runs.of(moment.runs))
+        room = cheapest_victims(moment, moment.free, (), wanted, Runs.of(moment.runs)).room
         if room is None or not room.victims:
             continue
         assert all(victim.priority < wanted.priority for victim in room.victims)
@@ -96,6 +99,35 @@ def test_never_more_than_needed(moment: Snapshot) -> None:
         for victim in room.victims:
             others = [each for each in room.victims if each is not victim]
             assert not _fits(moment, wanted.shapes[0], room.place, others)
+
+
+@settings(max_examples=50, deadline=None)
+@given(snapshots())
+def test_no_other_set_of_gangs_loses_less(moment: Snapshot) -> None:
+    """Every set of gangs that may be stopped, tried one after another."""
+    for wanted in [replace(each, shapes=(shape,)) for each in moment.queue for shape in each.shapes]:
+        if _fits_anywhere(moment, wanted, ()):
+            continue
+        room = cheapest_victims(moment, moment.free, (), wanted, Runs.of(moment.runs)).room
+        preemptible = [each for each in moment.runs if each.preemptible and not each.releasing and each.priority < wanted.priority]
+        losses = [
+            sum(each.lost_card_seconds(moment.now) for each in stopped)
+            for size in range(1, len(preemptible) + 1)
+            for stopped in combinations(preemptible, size)
+            if _fits_anywhere(moment, wanted, stopped)
+        ]
+        assert (room is None) == (not losses)
+        if room is not None:
+            assert room.lost_card_seconds == min(losses)
+
+
+def _fits_anywhere(moment: Snapshot, wanted: QueuedJob, stopped: Sequence[ActiveRun]) -> bool:
+    free = moment.free.copy()
+    for each in stopped:
+        free.give(each.place.allocations)
+    options = oracle.options(moment.fleet, free, wanted, wanted.shapes[0])
+    models = [None, *(kind.model for kind in moment.fleet.kinds)]
+    return any(moment.prices is None or (wanted.terms, cluster, models[kind + 1]) in moment.prices for cluster, kind in options)
 
 
 def _fits(moment: Snapshot, shape: Shape, where: Place, stopped: Sequence[ActiveRun]) -> bool:

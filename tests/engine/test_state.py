@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.contract.window import WindowKind
 from scheduler.domain.topology import LINK_DOMAIN, RACK
 from scheduler.domain.versions import parse_range, parse_version
 from scheduler.engine.constraints import LabelIn, Traits, VersionIn
@@ -16,6 +17,7 @@ from scheduler.engine.quota import Queue, Quotas
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Backfill
 from scheduler.engine.state import State
+from scheduler.engine.window import Window
 from tests.engine.builders import HOPPER, SECOND, gang, job, node
 
 FLEET = Fleet.of(
@@ -78,7 +80,7 @@ ARRIVALS = st.builds(
 )
 TURNS = st.one_of(
     st.lists(ARRIVALS, min_size=1, max_size=5),
-    st.tuples(st.sampled_from(["end", "withdraw", "stop", "pass"]), st.integers(0, 20)),
+    st.tuples(st.sampled_from(["end", "withdraw", "stop", "pass", "window"]), st.integers(0, 20)),
 )
 
 
@@ -87,7 +89,7 @@ TURNS = st.one_of(
 def test_a_round_decides_as_if_everything_were_looked_at_anew(
     turns: list[list[Arrival] | tuple[str, int]], queues: tuple[Queue, ...], backfill: Backfill
 ) -> None:
-    """Arrivals, ends on time and early, cancellations of those that wait and of those that run."""
+    """Arrivals, ends on time and early, cancellations of those that wait and of those that run, windows."""
     state = State(FLEET, quotas=Quotas.of(queues), backfill=backfill)
     waiting: dict[str, QueuedJob] = {}
     jobs: dict[str, QueuedJob] = {}
@@ -100,7 +102,7 @@ def test_a_round_decides_as_if_everything_were_looked_at_anew(
             waiting |= {each.id: each for each in new}
             state.submit(new)
         else:
-            _happen(state, waiting, *turn)
+            _happen(state, waiting, now, *turn)
         for run in [each for each in state.runs if each.ends_at <= now]:
             state.end(run.job)
         moment = state.snapshot(now)
@@ -131,7 +133,7 @@ def _job(id_: str, arrival: Arrival, now: int) -> QueuedJob:
     )
 
 
-def _happen(state: State, waiting: dict[str, QueuedJob], what: str, which: int) -> None:
+def _happen(state: State, waiting: dict[str, QueuedJob], now: int, what: str, which: int) -> None:
     running = sorted(each.job for each in state.runs)
     if what == "end" and running:
         state.end(running[which % len(running)])
@@ -141,6 +143,12 @@ def _happen(state: State, waiting: dict[str, QueuedJob], what: str, which: int) 
         run = state.run_of(running[which % len(running)])
         assert run is not None
         state.change(replace(run, releasing=True))
+    elif what == "window":
+        start, row = now + which % 4 * SECOND, which % len(FLEET.nodes)
+        kind, tenants = (WindowKind.RESERVATION, frozenset({"t0"})) if which % 2 else (WindowKind.MAINTENANCE, frozenset())
+        end = start + (1 + which % 5) * SECOND
+        new = Window(f"w{now}", kind, start, end, int(FLEET.cluster_of[row]), frozenset({row}), tenants)
+        state.set_windows([new, *(each for each in state.windows if each.end > now)], now)
 
 
 def _held_exactly(state: State) -> None:
@@ -173,3 +181,23 @@ def test_what_nobody_waits_for_wakes_nobody() -> None:
     assert [grant.job for grant in state.round(0).grants] == ["runs"]
     state.end("runs")
     assert state.round(1).decided == (), "nodes of the other cluster are no help"
+
+
+def test_a_window_that_ends_wakes_who_waited_for_it() -> None:
+    """The head waits for both nodes of cluster b that are busy, and has the promise of its pool; the one behind waits for a window
+    on the third, and may have it as soon as that is over, being short."""
+    state = State(FLEET)
+    rows = [FLEET.index["b", name] for name in ("m0", "m1", "m2")]
+    hopper = frozenset({"H800"})
+    busy = [job(f"busy-{number}", gang(1, models=hopper), max_runtime_seconds=100) for number in range(2)]
+    state.submit(busy)
+    state.round(0)
+    free = (set(rows) - {part.node for run in state.runs for part in run.place.allocations}).pop()
+    cluster = FLEET.clusters.index("b")
+    state.set_windows([Window("w", WindowKind.MAINTENANCE, 0, 50 * SECOND, cluster, frozenset({free}))], 0)
+    head = job("head", gang(3, models=hopper), priority=75, max_runtime_seconds=100)
+    behind = job("behind", gang(1, models=hopper), max_runtime_seconds=50)
+    state.submit([head, behind])
+    assert {each.job: each.at for each in state.round(0).promises} == {"head": 100 * SECOND}
+    assert state.round(49 * SECOND).grants == ()
+    assert [grant.job for grant in state.round(50 * SECOND).grants] == ["behind"]

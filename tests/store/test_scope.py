@@ -7,8 +7,18 @@ from sqlalchemy import delete, func, inspect, select, update
 from sqlalchemy.orm import Session, aliased
 
 from scheduler.store.database import CITY, Database, Scope
-from scheduler.store.tables import Base, ClusterOwned, CostRecordRow, JobEventRow, JobRow, LogRow, SubsidyUseRow, TenantOwned
-from tests.builders import add_attempt, add_city, add_job, contract, contract_row
+from scheduler.store.tables import (
+    Base,
+    ClusterOwned,
+    CostRecordRow,
+    JobEventRow,
+    JobRow,
+    LogRow,
+    SubsidyUseRow,
+    TenantOwned,
+    WindowRow,
+)
+from tests.builders import NOW, add_attempt, add_city, add_job, contract, contract_row
 
 ROWS: dict[str, type[Any]] = {mapper.class_.__name__: mapper.class_ for mapper in Base.registry.mappers}
 TENANT_TABLES = sorted(name for name, row in ROWS.items() if issubclass(row, TenantOwned))
@@ -30,6 +40,7 @@ def _rows_of_two_owners(database: Database) -> None:
 def add_rows(session: Session, number: int, tenant: str, cluster: str) -> None:
     job = add_job(session, tenant)
     attempt = add_attempt(session, job, cluster_id=cluster)
+    session.add(WindowRow(id=f"win-{number}", cluster_id=cluster, starts_at=NOW, ends_at=NOW, body={}, created_at=NOW))
     session.add(LogRow(attempt_id=attempt.id, tenant_id=tenant, start=0, size=1, text="x"))
     session.add(SubsidyUseRow(programme="shenzhen-training", year=2026, tenant_id=tenant, used_micros=1))
     micros = ("list_price_micros", "contracted_price_micros", "list_micros", "contracted_micros", "voucher_micros")
@@ -47,7 +58,7 @@ def owners_of(session: Session, row: type[Any], owner: str) -> set[str]:
 
 def test_every_owned_table_is_covered() -> None:
     assert len(TENANT_TABLES) >= 7
-    assert CLUSTER_TABLES == ["AttemptRow", "NodeRow"]
+    assert CLUSTER_TABLES == ["AttemptRow", "NodeRow", "WindowRow"]
 
 
 @pytest.mark.parametrize(("name", "owner"), CASES)
