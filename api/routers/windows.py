@@ -19,14 +19,13 @@ from scheduler.contract.registry import Role
 from scheduler.contract.window import WindowKind, WindowSpec, WindowView
 from scheduler.domain.clock import to_micros
 from scheduler.engine.fleet import NO_KIND
-from scheduler.engine.order import Usage
 from scheduler.engine.pick import capable, pick
 from scheduler.engine.shape import shape_of
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.window import Window
-from scheduler.service.registry import declared_queues, load_registry
-from scheduler.service.snapshot import load_fleet, load_runs
-from scheduler.service.windows import beneficiaries, in_force, load_windows, spec_of
+from scheduler.service.mirror import look
+from scheduler.service.registry import declared_queues
+from scheduler.service.windows import beneficiaries, in_force, spec_of
 from scheduler.store.live import NodeKey
 from scheduler.store.tables import ClusterRow, NodeRow, TenantRow, WindowRow
 
@@ -133,10 +132,7 @@ def _check(session: Session, spec: WindowSpec, start: datetime, now: datetime) -
 
 def _occupied(session: Session, heard_at: Mapping[NodeKey, datetime], now: datetime) -> Snapshot:
     """What is there and what runs on it; who waits does not matter."""
-    fleet = load_fleet(session, load_registry(session), heard_at, now)
-    windows = load_windows(session, fleet, now)
-    runs = load_runs(session, fleet, windows, now)
-    return Snapshot(to_micros(now), fleet, fleet.empty, Usage.none(fleet), (), runs, windows=windows)
+    return look(session, heard_at, now).state.snapshot(to_micros(now))
 
 
 def _nodes(session: Session, snapshot: Snapshot, spec: WindowSpec, start: datetime) -> list[str] | None:

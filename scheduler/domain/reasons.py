@@ -250,6 +250,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "stopped to make room for a job of priority {priority}; queued again",
         "zh": "为优先级 {priority} 的作业让出,重新排队",
     },
+    "stop_overdue": {
+        "en": "asked to stop: it has run for its whole max_runtime of {max_runtime}",
+        "zh": "已要求停止:运行时间已达 max_runtime 上限 {max_runtime}",
+    },
     "stop_requested": {
         "en": "asked to stop, to make room for a job of priority {priority}",
         "zh": "已要求停止,为优先级 {priority} 的作业让出资源",

@@ -81,9 +81,10 @@ class Backlog:
         insort(self.lines[number].jobs, entry, int(self._next[number]))
         self.head_at[number] = self.next_of(number)[0]
 
-    def rest(self, number: int) -> list[str]:
-        """The jobs of a line that have not been taken."""
-        return [id_ for _, id_ in self.lines[number].jobs[self._next[number] :]]
+    def rest(self, number: int, most: int | None = None) -> list[str]:
+        """The jobs of a line that have not been taken, oldest first; at most the first so many."""
+        first = int(self._next[number])
+        return [id_ for _, id_ in self.lines[number].jobs[first : None if most is None else first + most]]
 
     def line_of(self, job: QueuedJob) -> int:
         """The number of the line a job stands in. Raises KeyError for a job like none there is."""

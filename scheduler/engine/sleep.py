@@ -99,6 +99,7 @@ class Sleep:
 
     def wake_all(self) -> None:
         """Something has changed that may help anybody."""
+        self._learn()
         self._awake.update(range(len(self._backlog.lines)))
 
     def touch(self, cluster: int) -> None:

@@ -5,6 +5,7 @@ on the whole of it.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from scheduler.engine.backlog import Backlog
 from scheduler.engine.cycle import Served, serve
@@ -104,6 +105,23 @@ class State:
             if ends != run:
                 self.change(ends)
         self._sleep.wake_all()
+
+    def move_to(self, fleet: Fleet, quotas: Quotas, weights: Mapping[str, int], backfill: Backfill) -> None:
+        """The network, or what was declared about it, is another from now on. The queue stays; what runs, and which windows are in
+        force, must be told anew."""
+        self.fleet, self.quotas, self.weights, self.backfill = fleet, quotas, weights, backfill
+        self.free, self.usage, self.runs = fleet.all_free(), replace(Usage.none(fleet), past=self.usage.past), Runs()
+        self.windows = ()
+        self._run_of.clear()
+        self._waits_for_release = {}
+        self._sleep = Sleep(fleet, self.backlog)
+        self._sleep.wake_all()
+
+    def reprice(self, prices: Prices) -> None:
+        """Other prices from now on. Who found no price may find one."""
+        before, self.prices = self.prices, prices
+        if before is None or before.keys() != prices.keys():
+            self._sleep.wake_all()
 
     def round(self, now: int) -> Served:
         """Serve whoever could be helped by what has changed since the last round."""

@@ -18,9 +18,10 @@ from scheduler.engine.order import QueuedJob
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.topology import spans
 from scheduler.engine.what_if import Variation
+from scheduler.service.mirror import look
 from scheduler.service.offers import prices
 from scheduler.service.registry import Registry
-from scheduler.service.snapshot import Round, dependency_states, load_round, queued_job
+from scheduler.service.snapshot import dependency_states, queued_job
 from scheduler.service.tags import Charge, Terms, claim_day, tags_for
 from scheduler.store.live import NodeKey
 from scheduler.store.tables import JobRow
@@ -76,17 +77,17 @@ class _Asked:
 
 def answer_spec(session: Session, heard_at: Mapping[NodeKey, datetime], tenant: str, spec: JobSpec, now: datetime) -> Answered:
     """The answer for a job the tenant has not submitted, as if it were submitted now. Needs a session of the whole city."""
-    round_ = load_round(session, heard_at, now)
-    return _answer(session, round_, round_.snapshot, _HYPOTHETICAL, _Asked(tenant, spec, now, now))
+    mirror = look(session, heard_at, now)
+    return _answer(session, mirror.registry, mirror.snapshot(now), _HYPOTHETICAL, _Asked(tenant, spec, now, now))
 
 
 def answer_job(session: Session, heard_at: Mapping[NodeKey, datetime], job: JobRow, now: datetime) -> Answered:
     """The answer for a job that has not ended. One that has a place is asked about as if it looked for one today, with its own
     cards free and nobody ahead of it. Needs a session of the whole city."""
-    round_ = load_round(session, heard_at, now)
+    mirror = look(session, heard_at, now)
+    snapshot = mirror.snapshot(now)
     asked = _Asked(job.tenant_id, JobSpec.model_validate(job.spec), job.submitted_at, now)
-    own = [run for run in round_.snapshot.runs if run.job == job.id]
-    snapshot = round_.snapshot
+    own = [run for run in snapshot.runs if run.job == job.id]
     if own:
         free, usage = snapshot.free.copy(), snapshot.usage.copy()
         for run in own:
@@ -94,11 +95,11 @@ def answer_job(session: Session, heard_at: Mapping[NodeKey, datetime], job: JobR
             usage.add(run.tenant, run.place, sign=-1)
         others = [run for run in snapshot.runs if run.job != job.id]
         snapshot = replace(snapshot, free=free, usage=usage, runs=others, queue=[])
-    return _answer(session, round_, snapshot, job.id, asked)
+    return _answer(session, mirror.registry, snapshot, job.id, asked)
 
 
-def _answer(session: Session, round_: Round, snapshot: Snapshot, job_id: str, asked: _Asked) -> Answered:
-    registry, fleet = round_.registry, snapshot.fleet
+def _answer(session: Session, registry: Registry, snapshot: Snapshot, job_id: str, asked: _Asked) -> Answered:
+    fleet = snapshot.fleet
     finished = dependency_states(session, [asked.spec])
 
     def as_queued(spec: JobSpec) -> QueuedJob:

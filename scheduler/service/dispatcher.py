@@ -1,13 +1,15 @@
-"""The loop of the leader: expire, decide, commit, meter. Everything it knows between turns is in the store.
+"""The loop of the leader: expire, look, decide, commit, meter. What it keeps between turns is a mirror of the store, which it drops
+whenever it may be wrong: when the lead was lost, or a commit failed.
 
 The engine runs outside any transaction. Its decisions are committed guarded: by the leadership epoch, and per job by the job
 still being where the snapshot saw it. A decision that no longer fits is dropped, and the next round decides anew.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from secrets import token_bytes
 from threading import Event
 
@@ -19,27 +21,31 @@ from sqlalchemy.orm import Session
 from scheduler.contract.job import JobSpec
 from scheduler.contract.sync import Placement
 from scheduler.contract.window import WindowKind
+from scheduler.domain.clock import to_micros
 from scheduler.domain.ids import RANDOM_BYTES, new_id
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_WAITING, AttemptState, JobState
-from scheduler.engine.cycle import cycle
+from scheduler.engine.cycle import Served
 from scheduler.engine.fleet import NO_KIND, Allocation, Fleet
 from scheduler.engine.shape import GIB
-from scheduler.engine.snapshot import Decisions, Grant, Preemption, Verdict
+from scheduler.engine.snapshot import Grant, Preemption, Verdict
 from scheduler.service.expiry import Patience, expire
 from scheduler.service.leadership import DeposedError, Lease, acquire, confirm, resign
 from scheduler.service.lifecycle import as_json, ask_to_stop, give_up, lock_job, record
-from scheduler.service.meter import post_due
-from scheduler.service.registry import load_registry
-from scheduler.service.snapshot import Round, load_round
+from scheduler.service.meter import is_due, post_due
+from scheduler.service.mirror import Mirror
+from scheduler.service.registry import Registry, load_registry
 from scheduler.service.tags import claim_day
 from scheduler.store.database import CITY, Database
-from scheduler.store.live import Live
+from scheduler.store.live import Live, NodeKey
 from scheduler.store.tables import AttemptRow, CounterRow, JobRow
 
 log = logging.getLogger(__name__)
 
 _FENCING = "fencing_token"
+
+NOTES = 1000
+"""Verdicts written in one transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +67,7 @@ class Dispatcher:
         self._holder = holder
         self._pace = pace
         self._clock = clock
+        self._mirror = Mirror()
 
     def run(self, stop: Event) -> None:
         """Take turns until told to stop; then give the lead back. Trouble with a store is logged and the next turn tries again."""
@@ -76,30 +83,55 @@ class Dispatcher:
             if lease is not None:
                 resign(session, lease, self._clock())
 
-    def turn(self) -> Decisions | None:
+    def turn(self) -> Served | None:
         """One turn as leader; None if another leads. Raises DeposedError when the lead was lost on the way."""
         now = self._clock()
         with self._database.write(CITY) as session:
             lease = acquire(session, self._holder, now)
             if lease is None:
+                self._mirror.forget()
                 return None
             expire(session, self._pace.patience, now)
         heard_at = self._live.heard_at()
+        try:
+            served = self._decide(lease, heard_at, now)
+        except BaseException:
+            self._mirror.forget()  # it may have gone ahead of the store
+            raise
+        self._meter(lease)
+        return served
+
+    def _decide(self, lease: Lease, heard_at: Mapping[NodeKey, datetime], now: datetime) -> Served:
+        """A round on the city as it is, committed as far as it still fits."""
+        mirror = self._mirror
         with self._database.read(CITY) as session:
-            round_ = load_round(session, heard_at, now)
-        decisions = cycle(round_.snapshot)
-        if decisions.grants or decisions.preemptions or decisions.verdicts:
+            mirror.refresh(session, heard_at, now)
+        state = mirror.state
+        served = state.round(to_micros(now))
+        if served.grants or served.preemptions:
             with self._database.write(CITY) as session:
                 confirm(session, lease)
-                _commit(session, round_, decisions, now)
-        self._meter(lease)
-        return decisions
+                for preemption in served.preemptions:
+                    _preempt(session, preemption, now)
+                dropped = [grant.job for grant in served.grants if not _grant(session, mirror.registry, state.fleet, grant, now)]
+            mirror.touch([*dropped, *(run.job for run in served.stopping)])
+        verdicts = mirror.unnoted(served)
+        for start in range(0, len(verdicts), NOTES):
+            batch = dict(islice(verdicts.items(), start, start + NOTES))
+            with self._database.write(CITY) as session:
+                confirm(session, lease)
+                _note(session, batch, now)
+        mirror.noted(verdicts)
+        return served
 
     def _meter(self, lease: Lease) -> None:
         while self._meter_batch(lease, self._clock()):
             pass
 
     def _meter_batch(self, lease: Lease, now: datetime) -> int:
+        with self._database.read(CITY) as session:
+            if not is_due(session, self._pace.meter, now):
+                return 0
         with self._database.write(CITY) as session:
             confirm(session, lease)
             return post_due(session, load_registry(session), self._pace.meter, now, lambda prefix: make_id(prefix, now))
@@ -114,14 +146,10 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def _commit(session: Session, round_: Round, decisions: Decisions, now: datetime) -> None:
-    for preemption in decisions.preemptions:
-        _preempt(session, preemption, now)
-    for grant in decisions.grants:
-        _grant(session, round_, grant, now)
-    waiting = select(JobRow).where(JobRow.state.in_(JOB_WAITING), JobRow.id.in_(list(decisions.verdicts)))
+def _note(session: Session, verdicts: Mapping[str, Verdict], now: datetime) -> None:
+    waiting = select(JobRow).where(JobRow.state.in_(JOB_WAITING), JobRow.id.in_(list(verdicts)))
     for job in session.scalars(waiting.order_by(JobRow.id).with_for_update()).all():
-        _note_verdict(session, job, decisions.verdicts[job.id], now)
+        _note_verdict(session, job, verdicts[job.id], now)
 
 
 def _preempt(session: Session, preemption: Preemption, now: datetime) -> None:
@@ -145,15 +173,14 @@ def _why_stopped(preemption: Preemption) -> tuple[Reason, Reason]:
     return Reason("preempted", standing), Reason("stop_requested", standing)
 
 
-def _grant(session: Session, round_: Round, grant: Grant, now: datetime) -> None:
-    """Turn a grant into an attempt, unless the job has left the queue since the snapshot."""
+def _grant(session: Session, registry: Registry, fleet: Fleet, grant: Grant, now: datetime) -> bool:
+    """Turn a grant into an attempt, unless the job has left the queue meanwhile. Returns whether it did."""
     job = lock_job(session, grant.job)
     if job.state not in JOB_WAITING:
-        return
-    spec, fleet, place = round_.specs[job.id], round_.snapshot.fleet, grant.place
+        return False
+    spec, place = JobSpec.model_validate(job.spec), grant.place
     cluster = fleet.clusters[place.cluster]
     kind = None if place.kind == NO_KIND else fleet.kinds[place.kind]
-    registry = round_.registry
     contract = registry.contract_for(job.tenant_id, registry.clusters[cluster].provider, spec.contract, claim_day(now))
     job.attempts += 1
     job.state, job.verdict, job.reasons = JobState.GRANTED, "fit", [as_json(reason) for reason in grant.reasons]
@@ -178,6 +205,7 @@ def _grant(session: Session, round_: Round, grant: Grant, now: datetime) -> None
         )
     )
     record(session, job, _granted(cluster, grant, spec), now, job.attempts)
+    return True
 
 
 def _granted(cluster: str, grant: Grant, spec: JobSpec) -> Reason:

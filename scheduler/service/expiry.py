@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from scheduler.contract.job import JobSpec
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, ATTEMPT_FINAL, AttemptState
-from scheduler.service.lifecycle import advance_attempt, ask_to_stop, end_attempt, lock_job
+from scheduler.service.lifecycle import advance_attempt, ask_to_stop, end_attempt, lock_job, record
 from scheduler.service.snapshot import is_silent
 from scheduler.store.tables import AttemptRow, ClusterRow, JobRow
 
@@ -37,7 +37,7 @@ class _Due(Enum):
 
 
 def expire(session: Session, patience: Patience, now: datetime) -> None:
-    """Apply every expiry that is due."""
+    """Apply every expiry that is due. Whatever it does to a job is in the job's history."""
     clusters = {cluster.id: cluster.heard_at for cluster in session.scalars(select(ClusterRow))}
     if clusters and all(is_silent(heard_at, now) for heard_at in clusters.values()):
         return
@@ -90,4 +90,6 @@ def _apply(
             expired = Reason("grant_expired", {**where, "seconds": int(patience.grant.total_seconds())})
             end_attempt(session, job, attempt, AttemptState.LOST, expired, now, now)
         case _Due.RUNTIME:
-            ask_to_stop(attempt, AttemptState.FAILED, Reason("max_runtime_exceeded", {"max_runtime": spec.max_runtime}))
+            limit: dict[str, str | int] = {"max_runtime": spec.max_runtime}
+            ask_to_stop(attempt, AttemptState.FAILED, Reason("max_runtime_exceeded", limit))
+            record(session, job, Reason("stop_overdue", limit), now, attempt.number)

@@ -23,7 +23,7 @@ from scheduler.domain.money import format_cny, parse_cny
 from scheduler.domain.states import ATTEMPT_FINAL, AttemptState
 from scheduler.service.registry import Registry
 from scheduler.service.tags import Charge, Terms, claim_day, tags_for
-from scheduler.store.tables import AttemptRow, CostRecordRow, JobRow, JournalHeadRow, SubsidyUseRow
+from scheduler.store.tables import AttemptRow, ContractUseRow, CostRecordRow, JobRow, JournalHeadRow, SubsidyUseRow
 
 FEED = "cost-records"
 BATCH = 500
@@ -40,6 +40,11 @@ class _Posting:
     new_id: Callable[[str], str]
     head: Head
     carried: dict[str, Carried] = field(default_factory=dict)
+
+
+def is_due(session: Session, every: timedelta, now: datetime) -> bool:
+    """Whether there is anything to post."""
+    return session.scalars(_due(every, now).limit(1).with_only_columns(AttemptRow.id)).first() is not None
 
 
 def post_due(session: Session, registry: Registry, every: timedelta, now: datetime, new_id: Callable[[str], str]) -> int:
@@ -221,6 +226,11 @@ def _consume(posting: _Posting, tenant: str, contract: Contract | None, line: Li
     registry = posting.registry
     if contract is not None:
         registry.contract_spent[contract.id] = registry.contract_spent.get(contract.id, 0) + line.contracted_micros
+        use = posting.session.get(ContractUseRow, contract.id)
+        if use is None:
+            use = ContractUseRow(contract_id=contract.id, used_micros=0)
+            posting.session.add(use)
+        use.used_micros += line.contracted_micros
     if selected is None:
         return
     year, amount = claim_day(line.start).year, parse_cny(selected.capped)

@@ -2,8 +2,9 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
+from typing import NamedTuple
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -17,7 +18,7 @@ from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.store.tables import (
     ClusterRow,
     ContractRow,
-    CostRecordRow,
+    ContractUseRow,
     PriceRow,
     ProgrammeRow,
     ProviderRow,
@@ -90,6 +91,36 @@ class Registry:
         )
 
 
+class Version(NamedTuple):
+    """How many rows there are of each part of the registry. They are only ever added, so equal versions are equal registries,
+    but for who was heard when and what has been used."""
+
+    clusters: int
+    providers: int
+    tenants: int
+    contracts: int
+    prices: int
+    programmes: int
+    queues: int
+    scheduling: int
+
+
+def registry_version(session: Session) -> Version:
+    tables = (ClusterRow, ProviderRow, TenantRow, ContractRow, PriceRow, ProgrammeRow, QueueRow, SchedulingPolicyRow)
+    counts = (select(func.count()).select_from(table).scalar_subquery() for table in tables)
+    return Version(*session.execute(select(*counts)).one())
+
+
+def refreshed(session: Session, registry: Registry) -> Registry:
+    """A registry of the same version, with who was heard when and what has been used as they are now."""
+    return replace(
+        registry,
+        heard_at={row.id: row.heard_at for row in session.execute(select(ClusterRow.id, ClusterRow.heard_at))},
+        uses=_uses(session.scalars(select(SubsidyUseRow))),
+        contract_spent=_contract_spent(session),
+    )
+
+
 def load_registry(session: Session) -> Registry:
     """The registry as it is in the session's transaction."""
     clusters = session.scalars(select(ClusterRow)).all()
@@ -156,8 +187,7 @@ def _uses(rows: Iterable[SubsidyUseRow]) -> dict[tuple[str, int], dict[str, int]
 
 
 def _contract_spent(session: Session) -> dict[str, int]:
-    spent = select(CostRecordRow.contract_id, func.sum(CostRecordRow.contracted_micros)).group_by(CostRecordRow.contract_id)
-    return {contract: int(micros) for contract, micros in session.execute(spent) if contract is not None}
+    return {row.contract_id: row.used_micros for row in session.scalars(select(ContractUseRow))}
 
 
 def _applicant(tenant: Tenant) -> Applicant:

@@ -1,7 +1,6 @@
-"""The moment the engine decides on, read from the store in one short transaction."""
+"""How what is stored looks to the engine: nodes, jobs that wait, attempts that hold cards."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -13,105 +12,37 @@ from scheduler.contract.sync import Placement
 from scheduler.domain.clock import MICROS_PER_SECOND, to_micros
 from scheduler.domain.hardware import Health, shipped_catalogue
 from scheduler.domain.reasons import Reason
-from scheduler.domain.states import ATTEMPT_ACTIVE, JobState
+from scheduler.domain.states import JobState
 from scheduler.domain.versions import parse_version
 from scheduler.engine.constraints import Traits
-from scheduler.engine.drain import ending_by
 from scheduler.engine.fleet import NO_KIND, Allocation, Card, Fleet, Kind, Node
 from scheduler.engine.history import Past
-from scheduler.engine.order import QueuedJob, Usage, held
+from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import Place
-from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import GIB, shapes_of
-from scheduler.engine.snapshot import ActiveRun, Backfill, Snapshot
-from scheduler.engine.window import Window
+from scheduler.engine.snapshot import ActiveRun
 from scheduler.service.history import load_history
-from scheduler.service.offers import prices
-from scheduler.service.registry import Registry, load_registry
+from scheduler.service.registry import Registry
 from scheduler.service.tags import Terms, claim_day
-from scheduler.service.windows import load_windows
-from scheduler.store.live import NodeKey
 from scheduler.store.tables import AttemptRow, JobRow, NodeRow
 
 SUSPECT_AFTER = timedelta(seconds=30)
 """A cluster or node silent for longer gets no new grants."""
-
-MAX_QUEUE = 50_000
-"""Jobs one round looks at, in order of submission; the rest wait for the next."""
-
-
-@dataclass(frozen=True)
-class Round:
-    """A snapshot with what is needed to carry its decisions out."""
-
-    snapshot: Snapshot
-    registry: Registry
-    specs: Mapping[str, JobSpec]
-    tenants: Mapping[str, str]
 
 
 def is_silent(heard_at: datetime | None, now: datetime) -> bool:
     return heard_at is None or now - heard_at > SUSPECT_AFTER
 
 
-def load_round(session: Session, heard_at: Mapping[NodeKey, datetime], now: datetime) -> Round:
-    """Everything a round needs. `heard_at` says when each node last reported."""
-    registry = load_registry(session)
-    fleet = load_fleet(session, registry, heard_at, now)
-    queue = session.scalars(
-        select(JobRow).where(JobRow.state.in_((JobState.QUEUED, JobState.HELD))).order_by(JobRow.submitted_at).limit(MAX_QUEUE)
-    ).all()
-    specs = {job.id: JobSpec.model_validate(job.spec) for job in queue}
-    windows = load_windows(session, fleet, now)
-    runs = load_runs(session, fleet, windows, now)
-    free, usage = fleet.all_free(), replace(Usage.none(fleet), past=_past(session, registry, now))
-    quotas = Quotas.of(registry.queues)
-    for run in runs:
-        free.take(run.place.allocations)
-        usage.add(run.tenant, run.place)
-        quotas.use(run.queue, held(fleet, run.place))
-    finished = dependency_states(session, [specs[job.id] for job in queue])
-    snapshot = Snapshot(
-        now=to_micros(now),
-        fleet=fleet,
-        free=free,
-        usage=usage,
-        queue=[queued_job(registry, job.id, job.tenant_id, job.submitted_at, specs[job.id], finished, now) for job in queue],
-        runs=runs,
-        prices=prices(registry, fleet, (Terms.of(job.tenant_id, specs[job.id]) for job in queue), now),
-        weights={queue.name: queue.weight for queue in registry.queues},
-        backfill=Backfill(registry.scheduling.backfill),
-        windows=windows,
-        quotas=quotas,
-    )
-    return Round(snapshot, registry, specs, {job.id: job.tenant_id for job in queue})
-
-
-def _past(session: Session, registry: Registry, now: datetime) -> Past | None:
+def past_use(session: Session, registry: Registry, now: datetime) -> Past | None:
     """What tenants used before, where the policy lets that count."""
     half_life = registry.scheduling.half_life_seconds
     return None if half_life is None else load_history(session, timedelta(seconds=half_life), now).past(to_micros(now))
 
 
-def load_runs(session: Session, fleet: Fleet, windows: Sequence[Window], now: datetime) -> list[ActiveRun]:
-    """Everything that holds cards; it ends when it will be stopped for a window, if that is sooner than it said."""
-    rows = session.execute(select(AttemptRow, JobRow).join(JobRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE)))
-    runs = (_run(fleet, attempt, job, JobSpec.model_validate(job.spec)) for attempt, job in rows)
-    return [ending_by(windows, run, to_micros(now)) for run in runs]
-
-
-def load_fleet(session: Session, registry: Registry, heard_at: Mapping[NodeKey, datetime], now: datetime) -> Fleet:
-    """Every node as its capacity was last reported; `live` where both the node and its cluster are being heard."""
-    nodes = []
-    for row in session.scalars(select(NodeRow)):
-        silent = is_silent(registry.heard_at[row.cluster_id], now) or is_silent(heard_at.get((row.cluster_id, row.hostname)), now)
-        nodes.append(_node(row, (Health.HEALTHY,), live=not silent))
-    return Fleet.of(nodes)
-
-
 def registered_fleet(session: Session) -> Fleet:
     """Every node with all its cards, degraded ones and silent nodes included: what the size of a request is measured against."""
-    return Fleet.of([_node(row, tuple(Health), live=True) for row in session.scalars(select(NodeRow))])
+    return Fleet.of([node_of(row, tuple(Health), live=True) for row in session.scalars(select(NodeRow))])
 
 
 def queued_job(
@@ -163,7 +94,7 @@ def dependency_states(session: Session, specs: Sequence[JobSpec]) -> dict[str, s
     return {row.id: row.state for row in session.scalars(select(JobRow).where(JobRow.id.in_(named)))} if named else {}
 
 
-def _node(row: NodeRow, usable: tuple[Health, ...], *, live: bool) -> Node:
+def node_of(row: NodeRow, usable: tuple[Health, ...], *, live: bool) -> Node:
     capacity = row.capacity
     return Node(
         cluster=row.cluster_id,
@@ -189,7 +120,7 @@ def _card(card: Accelerator, usable: tuple[Health, ...]) -> Card:
     return Card(card.uuid, kind if card.health in usable else None, card.link_island)
 
 
-def _run(fleet: Fleet, attempt: AttemptRow, job: JobRow, spec: JobSpec) -> ActiveRun:
+def active_run(fleet: Fleet, attempt: AttemptRow, job: JobRow, spec: JobSpec) -> ActiveRun:
     safe_at = max(filter(None, (attempt.started_at, attempt.checkpoint_at)), default=None)
     return ActiveRun(
         attempt=attempt.id,

@@ -278,6 +278,14 @@ class SubsidyUseRow(TenantOwned, Base):
     used_micros: Mapped[int]
 
 
+class ContractUseRow(Base):
+    """What lines posted so far have used of a contract's amount."""
+
+    __tablename__ = "contract_uses"
+    contract_id: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)
+    used_micros: Mapped[int]
+
+
 class IdempotencyRow(Base):
     """The first answer to a keyed request, stored in the transaction of its effect."""
 

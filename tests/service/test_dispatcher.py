@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from scheduler.domain.states import AttemptState, JobState
-from scheduler.engine.cycle import cycle
+from scheduler.engine.cycle import Served
+from scheduler.engine.state import State
 from scheduler.service.dispatcher import Pace
 from scheduler.service.expiry import Patience
 from scheduler.service.leadership import DeposedError
@@ -19,7 +20,6 @@ from tests.store.databases import valkey
 
 pytestmark = pytest.mark.processes
 A, J = AttemptState, JobState
-CYCLE = "scheduler.service.dispatcher.cycle"
 BIG: dict[str, Any] = {"hardware": {"models": ["910B3"], "nodes": 2, "per_node": 8}}
 
 
@@ -102,12 +102,13 @@ def test_a_job_whose_dependency_failed_ends_and_so_do_those_behind_it(town: Town
 def test_a_job_cancelled_between_snapshot_and_commit_is_not_granted(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     job, other = town.submit(), town.submit(hardware={"per_node": 1})
 
-    def cancel_meanwhile(snapshot: Any) -> Any:
-        decisions = cycle(snapshot)
+    def cancel_meanwhile(state: State, now: int) -> Served:
+        served = round_(state, now)
         town.cancel(job)
-        return decisions
+        return served
 
-    monkeypatch.setattr(CYCLE, cancel_meanwhile)
+    round_ = State.round
+    monkeypatch.setattr(State, "round", cancel_meanwhile)
     town.tick()
     assert (town.state(job), town.attempts(job)) == (J.CANCELLED, [])
     assert town.state(other) == J.GRANTED
@@ -119,14 +120,15 @@ def test_a_job_being_cancelled_while_its_verdict_is_noted_stays_cancelled(town: 
     job = town.submit(depends_on=[first])
     turns: list[Any] = []
 
-    def decide_then(snapshot: Any) -> Any:
-        decisions = cycle(snapshot)
+    def decide_then(state: State, now: int) -> Served:
+        served = round_(state, now)
         decided.set()
         go_on.wait(5)
-        return decisions
+        return served
 
+    round_ = State.round
     decided, go_on = Event(), Event()
-    monkeypatch.setattr(CYCLE, decide_then)
+    monkeypatch.setattr(State, "round", decide_then)
     turning = Thread(target=lambda: turns.append(town.turn()))
     turning.start()
     decided.wait(5)
@@ -224,14 +226,15 @@ def test_a_second_dispatcher_waits_its_turn_and_takes_over(town: Town) -> None:
 def test_a_leader_deposed_while_it_decides_commits_nothing(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     job = town.submit()
 
-    def overtaken(snapshot: Any) -> Any:
-        monkeypatch.setattr(CYCLE, cycle)
+    def overtaken(state: State, now: int) -> Served:
+        monkeypatch.setattr(State, "round", round_)
         town.now += timedelta(seconds=11)
         town.hear()
         town.new_dispatcher().turn()
-        return cycle(snapshot)
+        return round_(state, now)
 
-    monkeypatch.setattr(CYCLE, overtaken)
+    round_ = State.round
+    monkeypatch.setattr(State, "round", overtaken)
     with pytest.raises(DeposedError):
         town.turn()
     assert len(town.attempts(job)) <= 1

@@ -11,7 +11,7 @@ from scheduler.engine.cycle import cycle
 from scheduler.engine.history import FINENESS
 from scheduler.engine.order import CPU, resource_name
 from scheduler.service.history import load_history
-from scheduler.service.snapshot import load_round
+from scheduler.service.mirror import look
 from scheduler.store.database import CITY, Database
 from scheduler.store.tables import SchedulingPolicyRow
 from tests.builders import NOW, add_attempt, add_job, after
@@ -72,5 +72,5 @@ def test_who_used_more_before_is_served_after_unless_the_policy_forgets(city: Da
             for n, tenant in enumerate(("acme", "uni"))
         }
     with city.read(CITY) as session:
-        snapshot = load_round(session, HEARD, NOW).snapshot
+        snapshot = look(session, HEARD, NOW).snapshot(NOW)
     assert [jobs[grant.job] for grant in cycle(snapshot).grants] == [first]

@@ -8,7 +8,7 @@ from scheduler.contract.registry import Contract
 from scheduler.engine.snapshot import Quote
 from scheduler.service.offers import prices
 from scheduler.service.registry import load_registry
-from scheduler.service.snapshot import load_fleet
+from scheduler.service.snapshot import registered_fleet
 from scheduler.service.tags import Terms
 from scheduler.store.database import CITY, Database
 from scheduler.store.tables import ContractRow, SubsidyUseRow, TenantRow
@@ -24,7 +24,7 @@ def offered(
     terms = Terms.of(tenant_id, spec(**changes))
     with city.read(CITY) as session:
         registry = load_registry(session)
-        found = prices(registry, load_fleet(session, registry, {}, NOW), [terms, terms], NOW)
+        found = prices(registry, registered_fleet(session), [terms, terms], NOW)
     return found.get((terms.key(), cluster, model))
 
 

@@ -9,8 +9,8 @@ from scheduler.contract.scheduling import SchedulingPolicy
 from scheduler.domain.states import AttemptState, JobState
 from scheduler.domain.versions import parse_version
 from scheduler.engine.constraints import Traits
-from scheduler.engine.snapshot import Backfill
-from scheduler.service.snapshot import Round, load_round
+from scheduler.engine.snapshot import Backfill, Snapshot
+from scheduler.service.mirror import look as look_at
 from scheduler.store.database import CITY, Database
 from scheduler.store.live import NodeKey
 from scheduler.store.tables import ClusterRow, NodeRow, SchedulingPolicyRow
@@ -19,23 +19,21 @@ from tests.builders import NOW, add_attempt, add_job, after, ascend, contract, c
 NODES = (("hz", "h1"), ("sz", "s1"), ("sz", "s2"))
 
 
-def look(city: Database, heard_at: dict[NodeKey, datetime] | None = None, now: datetime = NOW) -> Round:
+def look(city: Database, heard_at: dict[NodeKey, datetime] | None = None, now: datetime = NOW) -> Snapshot:
     with city.read(CITY) as session:
-        return load_round(session, dict.fromkeys(NODES, now) if heard_at is None else heard_at, now)
+        return look_at(session, dict.fromkeys(NODES, now) if heard_at is None else heard_at, now).snapshot(now)
 
 
-def free_cards(round_: Round) -> dict[str, int]:
-    return {
-        node.name: int(round_.snapshot.free.card_milli[row].sum()) // 1000 for row, node in enumerate(round_.snapshot.fleet.nodes)
-    }
+def free_cards(moment: Snapshot) -> dict[str, int]:
+    return {node.name: int(moment.free.card_milli[row].sum()) // 1000 for row, node in enumerate(moment.fleet.nodes)}
 
 
 def test_the_city_schedules_as_was_declared_last(city: Database) -> None:
-    assert look(city).snapshot.backfill is Backfill.EASY
+    assert look(city).backfill is Backfill.EASY
     for choice in ("easy", "conservative"):
         with city.write(CITY) as session:
             session.add(SchedulingPolicyRow(body=SchedulingPolicy(backfill=choice).model_dump(mode="json"), created_at=NOW))
-        assert look(city).snapshot.backfill == choice
+        assert look(city).backfill == choice
 
 
 def test_an_idle_city_has_every_card_free(city: Database) -> None:
@@ -48,37 +46,37 @@ def test_what_is_active_is_deducted_and_what_has_ended_is_not(city: Database, st
         job = add_job(session)
         placement = {"node": "s1", "devices": ["s1/1", "s1/2"], "cpus": 10, "host_memory_gib": 100}
         add_attempt(session, job, AttemptState.RUNNING, cards=2, placements=[placement]).state = state
-    round_ = look(city)
+    moment = look(city)
     active = state in ("granted", "starting", "running", "unreachable")
-    assert free_cards(round_)["s1"] == (6 if active else 8)
-    assert [run.tenant for run in round_.snapshot.runs] == (["acme"] if active else [])
-    row = round_.snapshot.fleet.index["sz", "s1"]
-    assert int(round_.snapshot.free.cpu_milli[row]) == (54_000 if active else 64_000)
+    assert free_cards(moment)["s1"] == (6 if active else 8)
+    assert [run.tenant for run in moment.runs] == (["acme"] if active else [])
+    row = moment.fleet.index["sz", "s1"]
+    assert int(moment.free.cpu_milli[row]) == (54_000 if active else 64_000)
 
 
 def test_a_run_that_was_asked_to_stop_is_releasing(city: Database) -> None:
     with city.write(CITY) as session:
         add_attempt(session, add_job(session, preemptible=True), stop_as="preempted", checkpoint_at=after(seconds=5))
-    [run] = look(city).snapshot.runs
+    [run] = look(city).runs
     assert (run.releasing, run.preemptible, run.safe_at) == (True, True, int(after(seconds=5).timestamp()) * 10**6)
 
 
 @pytest.mark.parametrize(("seconds", "live"), [(30, True), (31, False)])
 def test_a_node_that_is_silent_is_not_live(city: Database, seconds: int, live: bool) -> None:
     heard = {**dict.fromkeys(NODES, NOW), ("sz", "s1"): after(seconds=-seconds)}
-    assert {node.name: node.live for node in look(city, heard).snapshot.fleet.nodes} == {"h1": True, "s1": live, "s2": True}
+    assert {node.name: node.live for node in look(city, heard).fleet.nodes} == {"h1": True, "s1": live, "s2": True}
 
 
 def test_no_node_of_a_silent_cluster_is_live(city: Database) -> None:
     with city.write(CITY) as session:
         session.get_one(ClusterRow, "sz").heard_at = after(seconds=-31)
-    assert {node.name: node.live for node in look(city).snapshot.fleet.nodes} == {"h1": True, "s1": False, "s2": False}
+    assert {node.name: node.live for node in look(city).fleet.nodes} == {"h1": True, "s1": False, "s2": False}
 
 
 def test_after_redis_was_flushed_nothing_is_live_and_nothing_is_forgotten(city: Database) -> None:
-    round_ = look(city, {})
-    assert not any(node.live for node in round_.snapshot.fleet.nodes)
-    assert free_cards(round_) == {"h1": 8, "s1": 8, "s2": 8}
+    moment = look(city, {})
+    assert not any(node.live for node in moment.fleet.nodes)
+    assert free_cards(moment) == {"h1": 8, "s1": 8, "s2": 8}
 
 
 @pytest.mark.parametrize("health", ["degraded", "lost"])
@@ -89,9 +87,9 @@ def test_a_card_that_is_not_healthy_is_not_schedulable_even_while_it_is_held(cit
         node = session.get_one(NodeRow, ("sz", "s1"))
         node.capacity = {**node.capacity, "accelerators": accelerators}
         add_attempt(session, add_job(session), placements=[{"node": "s1", "devices": ["s1/0", "s1/1"]}], cards=2)
-    round_ = look(city)
-    assert free_cards(round_)["s1"] == 6
-    assert (round_.snapshot.free.card_milli >= 0).all()
+    moment = look(city)
+    assert free_cards(moment)["s1"] == 6
+    assert (moment.free.card_milli >= 0).all()
 
 
 def test_a_run_on_a_node_that_is_gone_deducts_nothing(city: Database) -> None:
@@ -103,7 +101,7 @@ def test_a_run_on_a_node_that_is_gone_deducts_nothing(city: Database) -> None:
 def holds(city: Database, **changes: Any) -> str | None:
     with city.write(CITY) as session:
         job = add_job(session, **changes)
-    [queued] = [queued for queued in look(city).snapshot.queue if queued.id == job.id]
+    [queued] = [queued for queued in look(city).queue if queued.id == job.id]
     return queued.hold.code if queued.hold else None
 
 
@@ -124,7 +122,7 @@ def test_a_contract_that_is_not_in_force_holds_its_jobs(city: Database, start: s
 
 def test_a_job_goes_only_where_its_contract_is(city: Database) -> None:
     assert holds(city, contract="C-1") is None
-    assert look(city).snapshot.queue[0].clusters == frozenset({"sz"})
+    assert look(city).queue[0].clusters == frozenset({"sz"})
 
 
 @pytest.mark.parametrize(
@@ -150,7 +148,7 @@ def test_domains_come_from_labels_and_islands_from_the_cards(city: Database) -> 
             row = node_row("sz", name, ascend(name, link_island=1))
             row.capacity = {**row.capacity, "labels": labels}
             session.add(row)
-    nodes = {node.name: node for node in look(city).snapshot.fleet.nodes}
+    nodes = {node.name: node for node in look(city).fleet.nodes}
     assert (nodes["s3"].link_domain, nodes["s3"].rack, nodes["s3"].spine) == (None, "r-1", "sp-1")
     assert nodes["s4"].link_domain == "pod-1"
     assert {card.island for card in nodes["s3"].cards} == {1}
@@ -163,6 +161,6 @@ def test_what_nodes_say_of_themselves_is_known_to_the_engine(city: Database) -> 
             node = node_row("sz", name, ascend(name))
             node.capacity = {**node.capacity, **capacity}
             session.add(node)
-    traits = {node.name: node.traits for node in look(city).snapshot.fleet.nodes}
+    traits = {node.name: node.traits for node in look(city).fleet.nodes}
     assert traits["s3"] == Traits(frozenset({("zone", "east")}), driver=parse_version("550.54.15"))
     assert traits["s4"] == Traits(), "stored before there were versions, or without any"

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 from scheduler.billing.reconcile import Books
 from scheduler.contract.sync import RUN_FINAL, DesiredRun, ObservedRun, RunState, SyncRequest
 from scheduler.domain.states import JobState
-from scheduler.engine.snapshot import Decisions
+from scheduler.engine.cycle import Served
 from scheduler.service.dispatcher import Dispatcher, Pace
 from scheduler.service.lifecycle import lock_job, request_cancel
 from scheduler.service.sync import desired, observe
@@ -70,10 +70,10 @@ class Town:
             if cluster not in self.silent:
                 agent.sync(self.database, self.now)
 
-    def turn(self) -> Decisions | None:
+    def turn(self) -> Served | None:
         return self.dispatcher.turn()
 
-    def tick(self, seconds: float = 1) -> Decisions | None:
+    def tick(self, seconds: float = 1) -> Served | None:
         self.now += timedelta(seconds=seconds)
         self.hear()
         self.sync()

@@ -1,0 +1,295 @@
+"""The city in memory, as the engine needs it: read from the store once, and then kept up with what changes there.
+
+The store is the truth. `refresh` brings a mirror up to it: jobs by the events of their history (`feed`), nodes by when they last
+changed and whether they answer, the registry by how many rows there are, since its rows are only ever added to. What a round grants
+runs in the mirror's state at once; where the store refused to have it, `touch` has the job looked at again.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from scheduler.contract.job import JobSpec
+from scheduler.domain.clock import to_micros
+from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_FINAL, JOB_WAITING
+from scheduler.engine.cycle import Served
+from scheduler.engine.drain import ending_by
+from scheduler.engine.fleet import Fleet
+from scheduler.engine.order import QueuedJob
+from scheduler.engine.quota import Quotas
+from scheduler.engine.shape import Shape
+from scheduler.engine.snapshot import Backfill, Snapshot, Verdict
+from scheduler.engine.state import State
+from scheduler.service.feed import Feed
+from scheduler.service.lifecycle import from_json
+from scheduler.service.nodes import Nodes
+from scheduler.service.offers import prices
+from scheduler.service.registry import Registry, Version, load_registry, refreshed, registry_version
+from scheduler.service.snapshot import active_run, dependency_states, past_use, queued_job
+from scheduler.service.tags import Terms, claim_day
+from scheduler.service.windows import load_windows
+from scheduler.store.live import NodeKey
+from scheduler.store.tables import AttemptRow, JobRow
+
+REPRICE_EVERY = timedelta(seconds=60)
+"""How old net prices, and what tenants have used before, may be: both move slowly, with every line posted."""
+
+CHECKPOINTS_EVERY = timedelta(seconds=10)
+"""How old may be what is known of checkpoints, which decide what a stop would lose."""
+
+FRESH = 100
+"""How many of a line are told the latest numbers behind the reasons they wait for."""
+
+CHUNK = 500
+"""Jobs asked for in one query."""
+
+
+def look(session: Session, heard_at: Mapping[NodeKey, datetime], now: datetime) -> "Mirror":
+    """The city as it is now, for somebody who asks once."""
+    mirror = Mirror()
+    mirror.refresh(session, heard_at, now)
+    return mirror
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """A job that waits: in the engine's queue, or held. `noted` is the verdict that the store has."""
+
+    job: QueuedJob
+    noted: Verdict | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Active:
+    """A job that holds cards, with what it takes to see its run again on another fleet."""
+
+    job: JobRow
+    spec: JobSpec
+    attempt: AttemptRow
+
+
+@dataclass
+class _Known:
+    """What has been read so far, and when."""
+
+    registry: Registry
+    version: Version
+    day: date
+    feed: Feed
+    priced_at: datetime
+    checked_at: datetime
+    waiting: dict[str, _Waiting] = field(default_factory=dict)
+    active: dict[str, _Active] = field(default_factory=dict)
+    unnoted: set[str] = field(default_factory=set)
+    """Jobs that have joined, or whose hold has changed, since verdicts were last noted."""
+    terms: set[Terms] = field(default_factory=set)
+    shapes: dict[tuple[Shape, ...], tuple[Shape, ...]] = field(default_factory=dict)
+    """Equal shapes are one object: a million jobs have few."""
+    codes: dict[int, tuple[str, ...]] = field(default_factory=dict)
+    """By line of the engine's queue: why it waited when that was last told to all in it."""
+    dependents: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """By job: who waits for it to end."""
+
+
+class Mirror:
+    """One reader's picture of the city. Not to be shared between threads."""
+
+    def __init__(self) -> None:
+        self.state = State(Fleet.of([]))
+        self._nodes = Nodes()
+        self._known: _Known | None = None
+        self._touched: set[str] = set()
+
+    @property
+    def registry(self) -> Registry:
+        return self._there.registry
+
+    def forget(self) -> None:
+        """What is known may be wrong: the next refresh reads everything."""
+        self._known = None
+        self._touched.clear()
+
+    def touch(self, jobs: Iterable[str]) -> None:
+        """Look at some jobs again, whether or not their history says that they have changed."""
+        self._touched.update(jobs)
+
+    def refresh(self, session: Session, heard_at: Mapping[NodeKey, datetime], now: datetime) -> None:
+        """Bring everything up to the store as the session's transaction sees it. `heard_at` says when each node last reported."""
+        version, known = registry_version(session), self._known
+        if known is None or known.day != claim_day(now) or known.version.clusters != version.clusters:
+            self._read(session, version, heard_at, now)
+            return
+        renewed = known.version != version
+        known.version = version
+        known.registry = load_registry(session) if renewed else refreshed(session, known.registry)
+        moved = self._nodes.refresh(session, known.registry.heard_at, heard_at, now)
+        changed = known.feed.changed(session, now) | self._touched
+        self._touched.clear()
+        self._look_at(session, changed, now)
+        if moved or renewed:
+            self._move(session, now)
+        self._look_at_windows(session, now)
+        if now - known.priced_at >= REPRICE_EVERY:
+            self._reprice(session, now)
+        if now - known.checked_at >= CHECKPOINTS_EVERY:
+            self._look_at_checkpoints(session, now)
+
+    def snapshot(self, now: datetime) -> Snapshot:
+        """The moment with everything that waits, held jobs included."""
+        queue = sorted((each.job for each in self._there.waiting.values()), key=lambda job: (job.submitted_at, job.id))
+        return replace(self.state.snapshot(to_micros(now)), queue=queue)
+
+    def unnoted(self, served: Served) -> dict[str, Verdict]:
+        """The verdicts of a round that the store does not have yet, by job; those of newcomers to lines that sleep among them.
+
+        Where a line waits for the same reasons as before, only the first of it are told the latest numbers.
+        """
+        known, backlog = self._there, self.state.backlog
+        found = dict(served.of_job)
+        for number, verdict in served.of_line.items():
+            codes = tuple(reason.code for reason in verdict.reasons)
+            found.update(dict.fromkeys(backlog.rest(number, FRESH if known.codes.get(number) == codes else None), verdict))
+            known.codes[number] = codes
+        for id_ in known.unnoted & known.waiting.keys() - found.keys():
+            job = known.waiting[id_].job
+            newest = self.state.verdict(job) if job.hold is None else Verdict("wait", (job.hold,))
+            if newest is not None:
+                found[id_] = newest
+        known.unnoted.clear()
+        return {id_: verdict for id_, verdict in found.items() if id_ in known.waiting and known.waiting[id_].noted != verdict}
+
+    def noted(self, verdicts: Mapping[str, Verdict]) -> None:
+        """The store has them now."""
+        for id_, verdict in verdicts.items():
+            self._there.waiting[id_].noted = verdict
+
+    @property
+    def _there(self) -> _Known:
+        if self._known is None:
+            raise RuntimeError("a mirror shows nothing before its first refresh")
+        return self._known
+
+    def _read(self, session: Session, version: Version, heard_at: Mapping[NodeKey, datetime], now: datetime) -> None:
+        registry = load_registry(session)
+        self._nodes.refresh(session, registry.heard_at, heard_at, now)
+        self._known = _Known(registry, version, claim_day(now), Feed(session, now), now, now)
+        self._touched.clear()
+        self.state = State(self._nodes.fleet)
+        self._move(session, now)
+        open_ = select(JobRow.id).where(JobRow.state.not_in(JOB_FINAL))
+        holding = select(AttemptRow.job_id).where(AttemptRow.state.in_(ATTEMPT_ACTIVE))
+        self._look_at(session, {*session.scalars(open_), *session.scalars(holding)}, now)
+        self._look_at_windows(session, now)
+
+    def _look_at(self, session: Session, jobs: set[str], now: datetime) -> None:
+        """Bring some jobs up to the store, and those that depend on them."""
+        known = self._there
+        ids = sorted(jobs.union(*(known.dependents[job] for job in jobs if job in known.dependents)))
+        joining: list[QueuedJob] = []
+        for start in range(0, len(ids), CHUNK):
+            chunk = ids[start : start + CHUNK]
+            rows = session.scalars(select(JobRow).where(JobRow.id.in_(chunk)).order_by(JobRow.id)).all()
+            holding = select(AttemptRow).where(AttemptRow.job_id.in_(chunk), AttemptRow.state.in_(ATTEMPT_ACTIVE))
+            attempts = {attempt.job_id: attempt for attempt in session.scalars(holding)}
+            specs = {row.id: JobSpec.model_validate(row.spec) for row in rows if row.state not in JOB_FINAL or row.id in attempts}
+            ended = dependency_states(session, list(specs.values()))
+            for row in rows:
+                if row.id in attempts:
+                    self._runs(_Active(row, specs[row.id], attempts[row.id]), now)
+                elif row.state in JOB_WAITING:
+                    joining += self._waits(row, specs[row.id], ended, now)
+                else:
+                    self._leave(row.id)
+        self._price_newcomers(now)
+        self.state.submit(joining)
+
+    def _runs(self, active: _Active, now: datetime) -> None:
+        known, id_ = self._there, active.job.id
+        before = self.state.run_of(id_)
+        run = ending_by(self.state.windows, active_run(self.state.fleet, active.attempt, active.job, active.spec), to_micros(now))
+        if before is not None and before.place.cluster == run.place.cluster and before.place.allocations == run.place.allocations:
+            known.waiting.pop(id_, None)
+            self.state.change(replace(run, place=before.place))
+        else:
+            self._leave(id_)
+            self.state.hold(run)
+        known.active[id_] = active
+
+    def _waits(self, row: JobRow, spec: JobSpec, ended: Mapping[str, str], now: datetime) -> list[QueuedJob]:
+        """The job if it joins the engine's queue: it is not there yet, or not as it is now, and nothing holds it."""
+        known = self._there
+        job = queued_job(known.registry, row.id, row.tenant_id, row.submitted_at, spec, ended, now)
+        job = replace(job, shapes=known.shapes.setdefault(job.shapes, job.shapes))
+        before = known.waiting.get(row.id)
+        if before is not None and before.job == job and self.state.run_of(row.id) is None:
+            return []
+        self._leave(row.id)
+        stored = Verdict("never" if row.verdict == "never" else "wait", tuple(map(from_json, row.reasons))) if row.verdict else None
+        known.waiting[row.id] = _Waiting(job, stored)
+        known.unnoted.add(row.id)
+        known.terms.add(Terms.of(row.tenant_id, spec))
+        for other in spec.depends_on:
+            known.dependents[other].add(row.id)
+        return [job] if job.hold is None else []
+
+    def _leave(self, id_: str) -> None:
+        """A job neither waits nor holds anything any more, as far as the engine is concerned."""
+        known = self._there
+        before = known.waiting.pop(id_, None)
+        known.active.pop(id_, None)
+        known.dependents.pop(id_, None)
+        if self.state.run_of(id_) is not None:
+            self.state.end(id_)
+        elif before is not None and before.job.hold is None:
+            self.state.withdraw(before.job)
+
+    def _move(self, session: Session, now: datetime) -> None:
+        """The fleet, or what the operator has declared, is another: the queue stays as it is, and the runs are seen anew."""
+        known = self._there
+        queues = known.registry.queues
+        self.state.move_to(
+            fleet=self._nodes.fleet,
+            quotas=Quotas.of(queues),
+            weights={queue.name: queue.weight for queue in queues},
+            backfill=Backfill(known.registry.scheduling.backfill),
+        )
+        for active in known.active.values():
+            self.state.hold(active_run(self.state.fleet, active.attempt, active.job, active.spec))
+        self._reprice(session, now)
+
+    def _reprice(self, session: Session, now: datetime) -> None:
+        known = self._there
+        known.priced_at = now
+        self.state.reprice(prices(known.registry, self.state.fleet, known.terms, now))
+        self.state.usage = replace(self.state.usage, past=past_use(session, known.registry, now))
+
+    def _price_newcomers(self, now: datetime) -> None:
+        """Terms that nobody had before get their prices at once."""
+        known, offered = self._there, self.state.prices or {}
+        priced = {terms for terms, _, _ in offered}
+        new = [terms for terms in known.terms if terms.key() not in priced]
+        if new:
+            self.state.reprice({**offered, **prices(known.registry, self.state.fleet, new, now)})
+
+    def _look_at_checkpoints(self, session: Session, now: datetime) -> None:
+        known = self._there
+        known.checked_at = now
+        later = select(AttemptRow.job_id, AttemptRow.checkpoint_at).where(
+            AttemptRow.state.in_(ATTEMPT_ACTIVE), AttemptRow.checkpoint_at.is_not(None)
+        )
+        for job, checkpoint_at in session.execute(later):
+            active = known.active.get(job)
+            if active is not None and active.attempt.checkpoint_at != checkpoint_at:
+                active.attempt.checkpoint_at = checkpoint_at
+                self._runs(active, now)
+
+    def _look_at_windows(self, session: Session, now: datetime) -> None:
+        windows = load_windows(session, self.state.fleet, now)
+        if windows != self.state.windows:
+            self.state.set_windows(windows, to_micros(now))
+            for active in list(self._there.active.values()):  # a window that was cancelled ends nobody's run any more
+                self._runs(active, now)
