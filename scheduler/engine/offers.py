@@ -7,9 +7,9 @@ import numpy as np
 
 from scheduler.domain.topology import CLUSTER
 from scheduler.engine.fleet import NO_KIND, Fleet, Free
-from scheduler.engine.order import QueuedJob, held, needs
+from scheduler.engine.order import QueuedJob, needs
 from scheduler.engine.packing import Packing
-from scheduler.engine.place import Place, cheapest_places, place_on
+from scheduler.engine.place import Place, cheapest_nodes, place_at, place_on
 from scheduler.engine.quota import Quotas
 from scheduler.engine.room import Room
 from scheduler.engine.round import NO_PRICE, Round, begin
@@ -87,16 +87,25 @@ def _least_waste(
     round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape: Shape, packing: Packing
 ) -> tuple[Offer | None, int]:
     """The same where it is known what is asked for: at one price and size, the place that wastes the fewest cards of that."""
-    allowed, found = round_.allowed(job.clusters), []
-    for place in cheapest_places(room.fleet, room.free, shape, packing):
-        price = int(round_.net_prices(job.terms, place.kind)[place.cluster])
-        if price == NO_PRICE or not allowed[place.cluster]:
+    fleet, snapshot, found = room.fleet, round_.snapshot, []
+    allowed, limited = round_.allowed(job.clusters), quotas.knows(job.queue)
+    for kind, cluster, nodes, waste in cheapest_nodes(fleet, room.free, shape, packing):
+        price = 0 if snapshot.prices is None else int(round_.net_prices(job.terms, kind)[cluster])
+        if price == NO_PRICE or not allowed[cluster]:
             continue
-        if quotas.shortfall(job.queue, held(room.fleet, place)) is None:
-            found.append((price, -place.nodes, place.spread, place.leftover, place.allocations[0].node, place.kind, place))
+        if limited and quotas.shortfall(job.queue, needs(fleet, shape, kind, len(nodes))) is not None:
+            continue
+        found.append((price, -len(nodes), waste, int(nodes[0]), kind, cluster, nodes))
     if not found:
         return None, 0
-    return _offer(round_.snapshot, job, shape, min(found, key=lambda each: each[:6])[6]), len(found)
+    # places are built only to tell how far apart they lie
+    seats = [min(found, key=lambda each: each[:5])] if shape.near == CLUSTER else found
+    placed = []
+    for price, fewer, waste, first, kind, cluster, nodes in seats:
+        place = place_at(fleet, room.free, shape, kind, cluster, nodes, waste, packing)
+        placed.append((price, fewer, place.spread, waste, first, kind, place))
+    place = min(placed, key=lambda each: each[:6])[6]
+    return _offer(snapshot, job, shape, place), len(found)
 
 
 def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> list[Offer]:

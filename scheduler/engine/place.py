@@ -86,44 +86,28 @@ def place_in(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int) ->
 
 def place_on(fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, candidates: Ints, most: int) -> Place:
     """The place on some nodes of one cluster, which hold one member each and together at least `min_nodes`; on `most` at most."""
-    return _place(fleet, free, shape, kind, cluster, candidates, _leftover(fleet, free, shape, candidates), None, most)
+    nodes, emptiness = _cheapest(fleet, free, shape, kind, candidates, _leftover(fleet, free, shape, candidates), most)
+    return place_at(fleet, free, shape, kind, cluster, nodes, float(emptiness.sum()))
 
 
-def cheapest_places(fleet: Fleet, free: Free, shape: Shape, packing: Packing) -> Iterator[Place]:
-    """For every cluster and kind of card where the whole gang fits on live nodes, where it wastes the fewest cards."""
+def cheapest_nodes(fleet: Fleet, free: Free, shape: Shape, packing: Packing) -> Iterator[tuple[int, int, Ints, float]]:
+    """For every kind of card and cluster where the whole gang fits on live nodes: those nodes where it wastes the fewest cards,
+    and how many it wastes there."""
     for kind, cluster, nodes, costs in packing.costs(free, shape):
         if shape.nodes == 1 and shape.within == shape.near == CLUSTER:
             best = costs.argmin()
-            nodes, costs = nodes[best : best + 1], costs[best : best + 1]
-        else:
-            fits = np.flatnonzero(np.isfinite(costs))
-            nodes, costs = nodes[fits], costs[fits]
-            if gang_nodes(fleet, nodes, shape)[cluster] < shape.min_nodes:
-                continue
-        yield _place(fleet, free, shape, kind, cluster, nodes, costs, packing, shape.nodes)
+            yield kind, cluster, nodes[best : best + 1], float(costs[best])
+            continue
+        fits = np.flatnonzero(np.isfinite(costs))
+        if gang_nodes(fleet, nodes[fits], shape)[cluster] >= shape.min_nodes:
+            nodes, costs = _cheapest(fleet, free, shape, kind, nodes[fits], costs[fits], shape.nodes)
+            yield kind, cluster, nodes, float(costs.sum())
 
 
-def _place(
-    fleet: Fleet,
-    free: Free,
-    shape: Shape,
-    kind: int,
-    cluster: int,
-    nodes: Ints,
-    costs: Floats,
-    packing: Packing | None,
-    most: int,
+def place_at(
+    fleet: Fleet, free: Free, shape: Shape, kind: int, cluster: int, nodes: Ints, leftover: float, packing: Packing | None = None
 ) -> Place:
-    """The place on those of the cluster's `nodes`, which hold a member each, that cost the least together."""
-    if shape.within != CLUSTER:
-        together = best_domain(fleet, nodes, shape.within, shape.nodes)
-        nodes, costs = nodes[together], costs[together]
-    if shape.near != CLUSTER:
-        together = _together(fleet, free, shape, kind, nodes, min(most, len(nodes)))
-        nodes, costs = nodes[together], costs[together]
-    if len(nodes) > 1:
-        chosen = np.argsort(costs, kind="stable")[:most]
-        nodes, costs = nodes[chosen], costs[chosen]
+    """The place on just these nodes of a cluster, on the cards that `packing` would take, or else on the fullest."""
     allocations = tuple(
         Allocation(
             node=node,
@@ -135,7 +119,21 @@ def _place(
         for node in nodes.tolist()
     )
     apart = 1 if shape.near == CLUSTER else spread(fleet, allocations, shape.near)
-    return Place(cluster, kind, allocations, float(costs.sum()), apart)
+    return Place(cluster, kind, allocations, leftover, apart)
+
+
+def _cheapest(fleet: Fleet, free: Free, shape: Shape, kind: int, nodes: Ints, costs: Floats, most: int) -> tuple[Ints, Floats]:
+    """Those of a cluster's `nodes`, which hold a member each, on which the gang costs the least together, and what it costs."""
+    if shape.within != CLUSTER:
+        together = best_domain(fleet, nodes, shape.within, shape.nodes)
+        nodes, costs = nodes[together], costs[together]
+    if shape.near != CLUSTER:
+        together = _together(fleet, free, shape, kind, nodes, min(most, len(nodes)))
+        nodes, costs = nodes[together], costs[together]
+    if len(nodes) > 1:
+        chosen = np.argsort(costs, kind="stable")[:most]
+        nodes, costs = nodes[chosen], costs[chosen]
+    return nodes, costs
 
 
 def _together(fleet: Fleet, free: Free, shape: Shape, kind: int, nodes: Ints, wanted: int) -> Bools:
@@ -171,8 +169,8 @@ def _slots(fleet: Fleet, free: Free, shape: Shape, kind: int, node: int, packing
     if packing is None or shape.card_milli == WHOLE_CARD_MILLI:
         usable.sort(key=lambda slot: milli[slot])
     else:
-        losses = packing.cut_costs(free.card_milli[node], shape.card_milli).tolist()
-        usable.sort(key=lambda slot: (losses[slot], milli[slot]))
+        losses = packing.cut_costs(shape.card_milli)
+        usable.sort(key=lambda slot: (losses[milli[slot]], milli[slot]))
     return tuple(sorted(usable[: shape.per_node]))
 
 

@@ -12,7 +12,7 @@ from scheduler.domain.topology import RACK
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Allocation, Fleet, Free
 from scheduler.engine.packing import UNTOUCHED, Packing
-from scheduler.engine.place import Place, cheapest_places
+from scheduler.engine.place import Place, cheapest_nodes, place_at
 from scheduler.engine.shape import GIB, Shape
 from scheduler.engine.snapshot import Snapshot
 from tests.engine import oracle
@@ -28,12 +28,18 @@ def taken(node_: int, *slots: int, milli: int = 1000, cpus: int = 0) -> Allocati
     return Allocation(node_, slots, milli, cpus * 1000, 0)
 
 
+def cheapest_places(fleet: Fleet, free: Free, shape: Shape, packing: Packing) -> list[Place]:
+    return [
+        place_at(fleet, free, shape, kind, cluster, nodes, waste, packing)
+        for kind, cluster, nodes, waste in cheapest_nodes(fleet, free, shape, packing)
+    ]
+
+
 def cheapest(fleet: Fleet, shape: Shape, asked: Mapping[Shape, int], *held: Allocation) -> Place:
     free = fleet.all_free()
     free.take(held)
-    return min(
-        cheapest_places(fleet, free, shape, Packing.of(fleet, asked)), key=lambda place: (place.leftover, place.allocations[0].node)
-    )
+    found = cheapest_places(fleet, free, shape, Packing.of(fleet, asked))
+    return min(found, key=lambda place: (place.leftover, place.allocations[0].node))
 
 
 def where(fleet: Fleet, place: Place) -> tuple[str, tuple[int, ...]]:
@@ -108,14 +114,14 @@ def test_a_gang_takes_its_cheapest_nodes_in_one_rack_if_asked() -> None:
     asked = {gang(1, 1): 1}
     assert [part.node for part in cheapest(fleet, gang(2, 2), asked, taken(3, 0)).allocations] == [3, 0]
     assert [part.node for part in cheapest(fleet, gang(2, 2, within=RACK), asked, taken(3, 0)).allocations] == [1, 2]
-    assert list(cheapest_places(fleet, fleet.all_free(), gang(3, 2, within=RACK), Packing.of(fleet, asked))) == []
+    assert cheapest_places(fleet, fleet.all_free(), gang(3, 2, within=RACK), Packing.of(fleet, asked)) == []
 
 
 def test_nothing_asked_for_yet_is_no_trouble() -> None:
     fleet = Fleet.of([node("n1"), node("n2", cards=0)])
     assert where(fleet, cheapest(fleet, gang(1, 1), {}))[0] == "n1"
     assert where(fleet, cheapest(fleet, gang(1, 0, cpu_milli=1000), {}))[0] == "n2"
-    assert list(cheapest_places(Fleet.of([]), Fleet.of([]).all_free(), gang(1, 1), Packing.of(Fleet.of([]), {gang(1, 1): 1}))) == []
+    assert cheapest_places(Fleet.of([]), Fleet.of([]).all_free(), gang(1, 1), Packing.of(Fleet.of([]), {gang(1, 1): 1})) == []
 
 
 @settings(max_examples=80, deadline=None)
@@ -126,12 +132,22 @@ def test_it_fits_exactly_where_counting_by_hand_says_so(moment: Snapshot, asked:
     packing = Packing.of(fleet, Counter(asked))
     for each in moment.queue:
         for shape in each.shapes:
-            found = list(cheapest_places(fleet, moment.free, shape, packing))
+            found = cheapest_places(fleet, moment.free, shape, packing)
             assert {(fleet.clusters[place.cluster], place.kind) for place in found} == set(
                 oracle.options(fleet, moment.free, job("any"), shape)
             )
             for place in found:
                 _check(fleet, moment.free, shape, place)
+
+
+@settings(max_examples=80, deadline=None)
+@given(snapshots(), st.lists(shapes(), max_size=6))
+def test_costs_are_the_three_parts_counted_node_by_node(moment: Snapshot, asked: list[Shape]) -> None:
+    packing = Packing.of(moment.fleet, Counter(asked))
+    for shape in {shape for each in moment.queue for shape in each.shapes}:
+        for kind, _, nodes, costs in packing.costs(moment.free, shape):
+            for node_, cost in zip(nodes.tolist(), costs.tolist(), strict=True):
+                assert cost == np.inf or cost == pytest.approx(_waste(packing, moment.free, shape, kind, node_), abs=2e-6)
 
 
 @settings(max_examples=60, deadline=None)
@@ -150,7 +166,7 @@ def test_what_is_remembered_is_what_would_be_computed(data: st.DataObject) -> No
             for (*ours, costs), (*theirs, computed) in zip(known, fresh, strict=True):
                 assert ours[:2] == theirs[:2]
                 assert np.array_equal(costs, computed)
-        found = list(cheapest_places(fleet, free, shape, packing))
+        found = cheapest_places(fleet, free, shape, packing)
         if held and (not found or data.draw(st.booleans())):
             free.give(held.pop().allocations)
         elif found:
@@ -173,6 +189,23 @@ def _free(fleet: Fleet, *held: Allocation) -> Free:
     free = fleet.all_free()
     free.take(held)
     return free
+
+
+def _waste(packing: Packing, free: Free, shape: Shape, kind: int, node_: int) -> float:
+    """What a member wastes on a node where it fits: cuts, cores and memory, contention, and whether the node was whole."""
+    fleet, size, value = packing.fleet, shape.card_milli, packing.card_value
+    milli = [int(milli) for milli in free.card_milli[node_]]
+    rooms = [room for room, of_kind in zip(milli, fleet.card_kind[node_], strict=True) if of_kind == kind and room >= size]
+    cuts = sorted(value[room] - value[room - size] - size / 1000 for room in rooms)[: shape.per_node]
+    taken = shape.per_node * size / 1000
+    waste = sum(cuts) + (packing.contention[kind] * taken if shape.per_node else 0.0)
+    beside = ((free.cpu_milli[node_], shape.cpu_milli), (free.memory_bytes[node_], shape.memory_bytes))
+    for (left, asked), per_card in zip(beside, packing.per_card[:, node_], strict=True):
+        before = max(sum(milli) / 1000 * per_card - left, 0)
+        after = max((sum(milli) / 1000 - taken) * per_card - (left - asked), 0)
+        waste += (after - before) / max(per_card, 1)
+    whole = sum(milli) > 0 and sum(milli) == fleet.empty.card_milli[node_].sum()
+    return float(waste + UNTOUCHED * whole)
 
 
 def _check(fleet: Fleet, free: Free, shape: Shape, place: Place) -> None:
