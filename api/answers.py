@@ -130,7 +130,9 @@ def _option(priced: PricedOption, recorded: frozenset[str], language: Language) 
         model=kind.model if kind else None,
         alternative=priced.option.alternative,
         nodes=place.nodes,
+        mig=kind.mig or None if kind else None,
         cards=place.cards(),
+        card_milli=place.card_milli(),
         cores=sum(part.cpu_milli for part in place.allocations) // 1000,
         spans=dict(priced.spans),
         now=priced.option.now,
@@ -172,7 +174,7 @@ def _change(change: Change, language: Language) -> HelpfulChange:
         reason=reason_view(change.reason, language),
         cluster=change.cluster,
         stops=change.stops,
-        per_hour=_amounts(Amounts(offer.list_per_hour, priced.contracted_price * offer.units, offer.net_per_hour))
+        per_hour=_amounts(Amounts(offer.list_per_hour, offer.contracted_per_hour, offer.net_per_hour))
         if offer and priced
         else None,
     )
@@ -185,6 +187,8 @@ def _whereabouts(attempt: AttemptRow, recorded: frozenset[str]) -> Whereabouts:
         hardware_class=HardwareClass(attempt.hardware_class) if attempt.hardware_class else None,
         model=attempt.model,
         nodes=[placement["node"] for placement in attempt.placements],
+        mig=attempt.mig,
         cards=attempt.cards,
+        card_milli=attempt.card_milli,
         since=attempt.started_at or attempt.granted_at,
     )

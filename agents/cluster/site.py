@@ -9,8 +9,17 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from scheduler.contract.base import Key, Name, Text
-from scheduler.contract.inventory import MAX_ACCELERATORS, Accelerator, NodeReport, ProbeResult
+from scheduler.contract.inventory import (
+    MAX_ACCELERATORS,
+    Accelerator,
+    MigInstance,
+    MigPartition,
+    MigProfile,
+    NodeReport,
+    ProbeResult,
+)
 from scheduler.domain.hardware import Catalogue
+from scheduler.domain.mig import MAX_SLICES, memory_gb
 
 GIB = 2**30
 MAX_SITE_NODES = 2_000
@@ -22,12 +31,15 @@ class _SiteModel(BaseModel):
 
 
 class Cards(_SiteModel):
-    """The accelerators of one node: `count` cards of one model as the catalogue names it."""
+    """The accelerators of one node: `count` cards of one model as the catalogue names it, each cut into `mig` instances if any are
+    named."""
 
     vendor: Text
     model: Text
     count: Annotated[int, Field(ge=1, le=MAX_ACCELERATORS)]
     memory_gib: Annotated[int, Field(ge=1, le=4096)]
+    mig: Annotated[tuple[MigProfile, ...], Field(max_length=MAX_SLICES)] = ()
+    mig_slices: Annotated[int, Field(ge=1, le=MAX_SLICES)] = 7
 
 
 class NodeGroup(_SiteModel):
@@ -143,11 +155,17 @@ class RecordedNodes:
 
     def _card(self, hostname: str, cards: Cards, index: int) -> Accelerator:
         identity = self._catalogue.identify(cards.vendor, cards.model)
+        uuid = f"recorded-{self._site.cluster}-{hostname}-{index}"
+        instances = [
+            MigInstance(uuid=f"{uuid}-{number}", profile=profile, memory_bytes=memory_gb(profile) * GIB)
+            for number, profile in enumerate(cards.mig)
+        ]
         return Accelerator(
             index=index,
             vendor=identity.vendor,
             model=identity.model,
             hardware_class=identity.hardware_class,
-            uuid=f"recorded-{self._site.cluster}-{hostname}-{index}",
+            uuid=uuid,
             memory_bytes=cards.memory_gib * GIB,
+            mig=MigPartition(slices=cards.mig_slices, instances=instances) if instances else None,
         )

@@ -111,6 +111,7 @@ def _accelerator(device: Device, catalogue: Catalogue) -> Accelerator:
         "memory_bytes": device.memory_bytes,
         "pci_vendor_id": device.pci_vendor_id,
         "link_island": device.link_island,
+        "mig": None if device.mig is None else asdict(device.mig),
         "health": device.health,
         "health_reasons": list(device.health_reasons),
     }

@@ -176,7 +176,7 @@ def _places(options: list[PlacementOption], language: str) -> Table:
         table.add_row(
             f"{option.cluster}{label}",
             _CLASSES_ZH.get(hardware_class, hardware_class) if language == "zh" else hardware_class,
-            option.model or f"{option.cores} CPU",
+            " ".join(filter(None, (option.model, option.mig))) or f"{option.cores} CPU",
             str(option.nodes),
             str(option.cards),
             words["yes"] if option.now else words["no"],

@@ -69,8 +69,12 @@ def print_inventory(to: Console, inventory: Inventory) -> None:
         table.add_column(heading, justify="right")
     for row in inventory.rows:
         label = f"{row.cluster}{' (recorded)' if row.recorded else ''}"
-        counts = (row.nodes, row.cards, row.healthy, row.allocated, row.free)
+        cards = f"{row.cards} ({row.partitioned} MIG)" if row.partitioned else row.cards
+        counts = (row.nodes, cards, row.healthy, row.allocated, row.free)
         table.add_row(label, row.hardware_class, row.vendor, row.model, *map(str, counts))
+        for each in row.instances:
+            instances = ("", f"{each.count} instances", "", each.allocated, each.free)
+            table.add_row("", "", "", f"{row.model} {each.profile}", *map(str, instances))
     for total in inventory.totals:
         sums = (total.cards, total.healthy, total.allocated, total.free)
         table.add_row("[bold]all[/]", f"[bold]{total.hardware_class}[/]", "", "", "", *(f"[bold]{each}[/]" for each in sums))

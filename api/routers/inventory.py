@@ -1,7 +1,8 @@
 """What the network has: node reports in, cards by class, model and cluster out."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from collections.abc import Container
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -15,6 +16,7 @@ from api.views import recorded_clusters
 from scheduler.contract.inventory import (
     Accelerator,
     ClassTotal,
+    InstanceCount,
     Inventory,
     InventoryRow,
     NodePage,
@@ -65,7 +67,7 @@ def get_inventory(city: TheCity, principal: Anyone) -> Inventory:  # noqa: ARG00
             cards = [Accelerator.model_validate(card) for card in node.capacity["accelerators"]]
             for card in cards:
                 tally = rows[node.cluster_id, card.hardware_class, card.vendor, card.model]
-                tally.add(node.hostname, card, held=(node.cluster_id, card.uuid) in held, silent=silent)
+                tally.add(node.hostname, card, held[node.cluster_id], silent=silent)
     table = [
         tally.row(cluster, hardware_class, vendor, model, recorded=cluster in recorded)
         for (cluster, hardware_class, vendor, model), tally in sorted(rows.items())
@@ -117,17 +119,27 @@ class _Tally:
     healthy: int = 0
     allocated: int = 0
     free: int = 0
+    partitioned: int = 0
+    nodes: set[str] = field(default_factory=set)
+    instances: defaultdict[str, "_Tally"] = field(default_factory=lambda: defaultdict(_Tally))
 
-    def __post_init__(self) -> None:
-        self.nodes: set[str] = set()
-
-    def add(self, hostname: str, card: Accelerator, *, held: bool, silent: bool) -> None:
+    def add(self, hostname: str, card: Accelerator, held: Container[str], *, silent: bool) -> None:
+        """Count a card as one, or in MIG mode as cut up and its instances each for themselves."""
         healthy = card.health is Health.HEALTHY
         self.nodes.add(hostname)
         self.cards += 1
         self.healthy += healthy
+        if card.mig is None:
+            self._count(card.uuid in held, usable=healthy and not silent)
+            return
+        self.partitioned += 1
+        for each in card.mig.instances:
+            self.instances[each.profile].cards += 1
+            self.instances[each.profile]._count(each.uuid in held, usable=healthy and not silent)
+
+    def _count(self, held: bool, *, usable: bool) -> None:
         self.allocated += held
-        self.free += healthy and not held and not silent
+        self.free += usable and not held
 
     def row(self, cluster: str, hardware_class: HardwareClass, vendor: str, model: str, *, recorded: bool) -> InventoryRow:
         return InventoryRow(
@@ -141,6 +153,11 @@ class _Tally:
             healthy=self.healthy,
             allocated=self.allocated,
             free=self.free,
+            partitioned=self.partitioned,
+            instances=[
+                InstanceCount(profile=profile, count=each.cards, allocated=each.allocated, free=each.free)
+                for profile, each in sorted(self.instances.items())
+            ],
         )
 
 
@@ -152,6 +169,7 @@ def _totals(rows: list[InventoryRow]) -> list[ClassTotal]:
             healthy=sum(row.healthy for row in found),
             allocated=sum(row.allocated for row in found),
             free=sum(row.free for row in found),
+            partitioned=sum(row.partitioned for row in found),
         )
         for hardware_class in HardwareClass
         if (found := [row for row in rows if row.hardware_class is hardware_class])
@@ -191,11 +209,12 @@ def _store_capacity(city: City, principal: Principal, hostname: str, capacity: J
         session.merge(NodeRow(cluster_id=cluster, hostname=hostname, capacity=capacity, changed_at=city.clock()))
 
 
-def _held_devices(session: Session) -> set[tuple[str, str]]:
-    attempts = session.scalars(select(AttemptRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE)))
-    return {
-        (attempt.cluster_id, device) for attempt in attempts for placement in attempt.placements for device in placement["devices"]
-    }
+def _held_devices(session: Session) -> defaultdict[str, set[str]]:
+    """By cluster: the cards and instances that jobs hold."""
+    held: defaultdict[str, set[str]] = defaultdict(set)
+    for attempt in session.scalars(select(AttemptRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE))):
+        held[attempt.cluster_id].update(device for placement in attempt.placements for device in placement["devices"])
+    return held
 
 
 def _reading(readings: object, uuid: str) -> Json:

@@ -47,10 +47,25 @@ def carried_after(list_seconds: int, contracted_seconds: int, list_micros: int, 
     )
 
 
+def unit_seconds_between(unit_milli: int, since: datetime, start: datetime, end: datetime) -> int:
+    """Whole unit-seconds of [start, end) for something held from `since` on: the difference of two totals, each rounded down.
+
+    So the spans of one attempt add up to the whole, and what a fraction of a card leaves under a second is not charged.
+    """
+    return unit_milli * whole_seconds(since, end) // 1000 - unit_milli * whole_seconds(since, start) // 1000
+
+
 def meter(
-    sku: Sku, units: int, start: datetime, end: datetime, book: PriceBook, boundaries: Iterable[datetime], carried: Carried
+    sku: Sku,
+    unit_milli: int,
+    since: datetime,
+    start: datetime,
+    end: datetime,
+    book: PriceBook,
+    boundaries: Iterable[datetime],
+    carried: Carried,
 ) -> list[Line]:
-    """The lines of `units` cards or cores held over [start, end), in order of time.
+    """The lines of `unit_milli` thousandths of a card or core, held from `since` on, over [start, end), in order of time.
 
     Split where the price changes, at each of `boundaries` (policy versions) and at Chinese new years. A stretch before the
     first price is free of charge and makes no line: the operator had published none.
@@ -59,7 +74,7 @@ def meter(
     cuts = [*boundaries, *book.changes(sku), *_new_years(start, end)]
     for begin, finish in split(start, end, cuts):
         price = book.at(sku, begin)
-        unit_seconds = units * whole_seconds(begin, finish)
+        unit_seconds = unit_seconds_between(unit_milli, since, begin, finish)
         if price is None or unit_seconds == 0:
             continue
         list_total = carried.list_part + unit_seconds * price.list_micros

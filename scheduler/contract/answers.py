@@ -35,6 +35,7 @@ class VoucherEstimate(Wire):
 class PlacementOption(Wire):
     """One place for the whole gang. `now`: it is free now; otherwise it would do once others have left.
 
+    `cards` are cards, or instances of the profile `mig`; `card_milli` is what they count as and cost, in thousandths of a card.
     `alternative` counts the job's alternatives from 0; `whole_run` is for the whole `max_runtime` at today's prices. `spans` says
     over how many link domains, racks and spines it lies, as far as its nodes name theirs.
     """
@@ -43,9 +44,11 @@ class PlacementOption(Wire):
     recorded: bool
     hardware_class: HardwareClass | None
     model: str | None
+    mig: str | None = None
     alternative: Count
     nodes: Count
     cards: Count
+    card_milli: Count
     cores: Count
     spans: dict[str, Count] = Field(default_factory=dict)
     now: bool
@@ -127,8 +130,10 @@ class Whereabouts(Wire):
     recorded: bool
     hardware_class: HardwareClass | None
     model: str | None
+    mig: str | None = None
     nodes: list[str]
     cards: Count
+    card_milli: Count
     since: Moment
 
 

@@ -6,11 +6,31 @@ from pydantic import Field, StringConstraints, model_validator
 
 from scheduler.contract.base import Count, Key, Moment, Text, Wire
 from scheduler.domain.hardware import HardwareClass, Health
+from scheduler.domain.mig import MAX_SLICES, PROFILE
 
 MAX_ACCELERATORS = 128
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")]
+
+
+MigProfile = Annotated[str, StringConstraints(pattern=PROFILE)]
+"""Such as `3g.40gb`."""
+
+
+class MigInstance(Wire):
+    """One instance of a card in MIG mode: what a job gets."""
+
+    uuid: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+    profile: MigProfile
+    memory_bytes: Count
+
+
+class MigPartition(Wire):
+    """How a card in MIG mode is cut: it has so many compute slices, of which instances are made. It is not given out whole."""
+
+    slices: Annotated[int, Field(ge=1, le=MAX_SLICES)]
+    instances: Annotated[list[MigInstance], Field(max_length=MAX_SLICES)] = Field(default_factory=list)
 
 
 class Accelerator(Wire):
@@ -29,6 +49,7 @@ class Accelerator(Wire):
     health_reasons: Annotated[list[Text], Field(max_length=16)] = Field(default_factory=list)
     link_island: Annotated[int, Field(ge=0, lt=MAX_ACCELERATORS)] | None = None
     """Cards of a node with equal numbers are joined by links (NVLink, HCCS), directly or through a switch."""
+    mig: MigPartition | None = None
     pci_vendor_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4}$")] | None = None
     memory_used_bytes: Count | None = None
     utilisation_percent: Percent | None = None
@@ -67,6 +88,7 @@ class NodeReport(Wire):
     @model_validator(mode="after")
     def _cards_are_distinct(self) -> "NodeReport":
         uuids = [card.uuid for card in self.accelerators]
+        uuids += [instance.uuid for card in self.accelerators if card.mig for instance in card.mig.instances]
         if len(set(uuids)) != len(uuids):
             raise ValueError("accelerators: each uuid may appear once on a node")
         return self
@@ -78,8 +100,20 @@ class ReportAccepted(Wire):
     next_report_seconds: Count
 
 
+class InstanceCount(Wire):
+    """Instances of one MIG profile: all, those a job holds, and those free on healthy cards of nodes that are being heard."""
+
+    profile: str
+    count: Count
+    allocated: Count
+    free: Count
+
+
 class InventoryRow(Wire):
-    """Cards of one model in one cluster. `free` are healthy cards no job holds, on nodes that are being heard."""
+    """Cards of one model in one cluster. `free` are healthy cards no job holds, on nodes that are being heard.
+
+    `partitioned` cards are in MIG mode: they are among `cards`, never among `allocated` or `free`; their `instances` are.
+    """
 
     cluster: Key
     recorded: bool
@@ -91,6 +125,8 @@ class InventoryRow(Wire):
     healthy: Count
     allocated: Count
     free: Count
+    partitioned: Count = 0
+    instances: list[InstanceCount] = Field(default_factory=list)
 
 
 class ClassTotal(Wire):
@@ -99,6 +135,7 @@ class ClassTotal(Wire):
     healthy: Count
     allocated: Count
     free: Count
+    partitioned: Count = 0
 
 
 class Inventory(Wire):

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from scheduler.contract.base import Count, Duration, EventView, Key, Moment, Money, Name, Page, ReasonView, Text, Wire
+from scheduler.contract.inventory import MigProfile
 from scheduler.domain.clock import parse_duration_seconds
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.states import AttemptState, JobState
@@ -54,7 +55,7 @@ class Topology(Wire):
     required: bool = True
 
 
-_OF_ACCELERATORS = ("hardware_class", "vendors", "models", "memory_gib", "driver", "toolkit")
+_OF_ACCELERATORS = ("hardware_class", "vendors", "models", "memory_gib", "mig", "driver", "toolkit")
 
 
 class Hardware(Wire):
@@ -64,6 +65,7 @@ class Hardware(Wire):
     them. A job without accelerators says `per_node: 0` and how many `cpus`. With `min_nodes` below `nodes` the job starts
     on as many nodes as fit, at least `min_nodes`. Of each node, `labels` names the value or values it must have, `driver` and
     `toolkit` (CUDA, CANN, …) the versions. `topology: rack` is short for `{within: rack}`.
+    With `mig` it asks for instances of that profile instead of whole cards.
     """
 
     hardware_class: HardwareClass | None = Field(default=None, alias="class")
@@ -79,6 +81,7 @@ class Hardware(Wire):
     labels: Annotated[dict[Key, Text | Annotated[tuple[Text, ...], Field(min_length=1, max_length=16)]], Field(max_length=16)] = (
         Field(default_factory=dict)
     )
+    mig: MigProfile | None = None
     driver: Versions | None = None
     toolkit: Versions | None = None
 
@@ -200,7 +203,8 @@ class JobView(Wire):
 
 
 class AttemptView(Wire):
-    """One placement of a job."""
+    """One placement of a job. `cards` are cards, or instances of the profile `mig`; `card_milli` is what they count as and are
+    charged for, in thousandths of a card."""
 
     id: Key
     number: Count
@@ -210,8 +214,10 @@ class AttemptView(Wire):
     fencing_token: Count
     hardware_class: HardwareClass | None
     model: str | None
+    mig: str | None = None
     nodes: list[str]
     cards: Count
+    card_milli: Count
     granted_at: Moment
     started_at: Moment | None = None
     finished_at: Moment | None = None

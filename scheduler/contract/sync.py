@@ -14,7 +14,7 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from scheduler.contract.base import Count, Key, Moment, Name, Text, Wire
-from scheduler.contract.inventory import NodeName
+from scheduler.contract.inventory import MigProfile, NodeName
 from scheduler.contract.job import Activity, Argument
 
 MAX_RUNS = 5_000
@@ -56,11 +56,16 @@ class SyncRequest(Wire):
 
 
 class Placement(Wire):
-    """One node of a gang and the devices of it that are granted. Rank 0 is the first of the list."""
+    """One node of a gang and the devices of it that are granted. Rank 0 is the first of the list.
+
+    `card_milli` is what each device counts as, in thousandths of a card: a part of a card, or with `mig` a whole instance of that
+    profile.
+    """
 
     node: NodeName
     devices: list[str]
     card_milli: Count = 1000
+    mig: MigProfile | None = None
     cpus: Count = 0
     host_memory_gib: Count = 0
 

@@ -39,6 +39,7 @@ _WORDS = {
     "foreign": "国外",
     "unknown": "未知",
     "any-model": "任意型号",
+    "whole-card": "整卡",
     "link_domain": "高速互联域",
     "rack": "机架",
     "spine": "汇聚域",
@@ -207,6 +208,7 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "zh": "将节点数由 {asked} 个减少为 {nodes} 个",
     },
     "change_other_model": {"en": "accept {class} {model} as well", "zh": "同时接受 {class} {model}"},
+    "change_other_profile": {"en": "take {profile} in place of {asked}", "zh": "将 {asked} 改为 {profile}"},
     "change_drop_constraint": {"en": "do not ask for {constraint}", "zh": "不要求 {constraint}"},
     "change_wider_topology": {"en": "accept one {to} instead of one {level}", "zh": "由同一{level}放宽为同一{to}"},
     "change_no_topology": {

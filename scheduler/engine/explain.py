@@ -43,9 +43,12 @@ def could_ever_fit(snapshot: Snapshot, job: QueuedJob) -> Verdict | None:
 def _why(snapshot: Snapshot, room: Room, job: QueuedJob, shape: Shape, closed: Collection[int]) -> Reason:
     """Each step of the funnel is an array over kinds of card × clusters; the first step that leaves nothing is the reason."""
     fleet, kinds = snapshot.fleet, snapshot.fleet.kinds_for(shape)
-    ask: dict[str, str | int] = {"nodes": shape.min_nodes, "per_node": shape.per_node or 1, "what": shape.what()}
-    if shape.within != CLUSTER:
-        ask["level"] = LEVEL_NAMES[shape.within]
+    ask: dict[str, str | int] = {
+        "nodes": shape.min_nodes,
+        "per_node": shape.per_node or 1,
+        "what": shape.what(),
+        "level": LEVEL_NAMES[shape.within],
+    }
     total = np.array([capacity(fleet, shape, kind) for kind in kinds]).reshape(len(kinds), len(fleet.clusters))
     if job.clusters is not None:
         total = total * np.array([cluster in job.clusters for cluster in fleet.clusters])

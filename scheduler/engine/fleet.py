@@ -5,7 +5,7 @@ A card that is absent or unhealthy has kind -1 and no free milli.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from functools import cached_property
 from typing import Self
 
@@ -29,26 +29,33 @@ CLOSED = -(2**61)
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What makes cards interchangeable."""
+    """What makes cards interchangeable.
+
+    With `mig` they are instances of that profile of cards of the model, each of which counts as `card_milli` of a card and is given
+    out whole.
+    """
 
     vendor: str
     model: str
     hardware_class: HardwareClass
     memory_bytes: int
+    mig: str = ""
+    card_milli: int = WHOLE_CARD_MILLI
 
     def suits(self, shape: Shape) -> bool:
         return (
             (shape.hardware_class is None or shape.hardware_class == self.hardware_class)
             and (not shape.vendors or self.vendor in shape.vendors)
             and (not shape.models or self.model in shape.models)
+            and self.mig == shape.mig
             and self.memory_bytes >= shape.card_memory_bytes
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """One device of a node. `kind` is None for a card that must not be scheduled; cards of a node with equal `island` are joined by
-    links (NVLink, HCCS), of those with None it is not known."""
+    """One device of a node: a card, or an instance of one. `kind` is None for one that must not be scheduled; cards of a node with
+    equal `island` are joined by links (NVLink, HCCS), of those with None it is not known."""
 
     device: str
     kind: Kind | None
@@ -125,7 +132,7 @@ class Fleet:
         ordered = tuple(sorted(nodes, key=lambda node: (node.cluster, node.name)))
         clusters = tuple(sorted({node.cluster for node in ordered}))
         found = {card.kind for node in ordered for card in node.cards if card.kind is not None}
-        kinds = tuple(sorted(found, key=lambda kind: (kind.hardware_class, kind.vendor, kind.model, kind.memory_bytes)))
+        kinds = tuple(sorted(found, key=astuple))
         slots = max((len(node.cards) for node in ordered), default=0)
         card_kind = np.full((len(ordered), slots), NO_KIND, dtype=np.int64)
         kind_number = {kind: number for number, kind in enumerate(kinds)}
@@ -174,7 +181,7 @@ class Fleet:
 
     @cached_property
     def cards_of(self) -> Ints:
-        """How many cards there are of each kind, silent nodes included."""
+        """How many cards or instances there are of each kind, silent nodes included."""
         return np.bincount(self.card_kind[self.card_kind != NO_KIND], minlength=len(self.kinds))
 
     @cached_property
@@ -242,7 +249,7 @@ class Fleet:
 
 @dataclass(slots=True)
 class Free:
-    """What is left on each node: milli-cards per card, milli-cores, bytes."""
+    """What is left on each node: a thousandth of each slot (card or instance), milli-cores, bytes."""
 
     card_milli: Ints
     cpu_milli: Ints

@@ -13,25 +13,30 @@ from scheduler.engine.place import Place, cheapest_nodes, place_at, place_on
 from scheduler.engine.quota import Quotas
 from scheduler.engine.room import Room
 from scheduler.engine.round import NO_PRICE, Round, begin
-from scheduler.engine.shape import Shape
+from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
 from scheduler.engine.snapshot import Quote, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A place a job could have, with its price per hour for the whole gang, in micro-CNY."""
+    """A place a job could have, with its price per hour for the whole gang, in micro-CNY. What is priced is `unit_milli`
+    thousandths of a card, or of a core for a job without cards."""
 
     place: Place
     quote: Quote | None
-    units: int
+    unit_milli: int
 
     @property
     def net_per_hour(self) -> int:
-        return self.quote.net_price * self.units if self.quote else 0
+        return self.quote.net_price * self.unit_milli // WHOLE_CARD_MILLI if self.quote else 0
+
+    @property
+    def contracted_per_hour(self) -> int:
+        return self.quote.contracted_price * self.unit_milli // WHOLE_CARD_MILLI if self.quote else 0
 
     @property
     def list_per_hour(self) -> int:
-        return self.quote.list_price * self.units if self.quote else 0
+        return self.quote.list_price * self.unit_milli // WHOLE_CARD_MILLI if self.quote else 0
 
 
 def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape: Shape) -> tuple[Offer | None, int]:
@@ -137,4 +142,4 @@ def _nodes_in_quota(fleet: Fleet, quotas: Quotas, job: QueuedJob, shape: Shape, 
 def _offer(snapshot: Snapshot, job: QueuedJob, shape: Shape, place: Place) -> Offer:
     model = None if place.kind == NO_KIND else snapshot.fleet.kinds[place.kind].model
     quote = None if snapshot.prices is None else snapshot.prices[job.terms, snapshot.fleet.clusters[place.cluster], model]
-    return Offer(place, quote, place.cards() or place.nodes * shape.cpu_milli // 1000)
+    return Offer(place, quote, place.card_milli() or place.nodes * shape.cpu_milli)

@@ -100,7 +100,7 @@ class Usage:
     def none(cls, fleet: Fleet) -> "Usage":
         totals = np.zeros(RESOURCES, dtype=np.int64)
         for number, kind in enumerate(fleet.kinds):
-            totals[_CLASSES.index(kind.hardware_class)] += int((fleet.card_kind == number).sum()) * WHOLE_CARD_MILLI
+            totals[_CLASSES.index(kind.hardware_class)] += int((fleet.card_kind == number).sum()) * kind.card_milli
         totals[CPU] = int(fleet.cpu_milli.sum())
         return cls(fleet, np.maximum(totals, 1), {})
 
@@ -151,7 +151,10 @@ def resource_name(resource: int) -> str:
 
 def needs(fleet: Fleet, shape: Shape, kind: int, nodes: int) -> dict[Resource, int]:
     """What a gang on some nodes of a kind counts against quotas: milli-cards by class and by model, milli-cores."""
-    return _counted(fleet, kind, nodes * shape.per_node * shape.card_milli, nodes * shape.cpu_milli)
+    card_milli = nodes * shape.per_node * shape.card_milli
+    if kind != NO_KIND:
+        card_milli = card_milli * fleet.kinds[kind].card_milli // WHOLE_CARD_MILLI
+    return _counted(fleet, kind, card_milli, nodes * shape.cpu_milli)
 
 
 def held(fleet: Fleet, place: Place) -> dict[Resource, int]:

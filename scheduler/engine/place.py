@@ -21,23 +21,27 @@ from scheduler.engine.topology import best_domain, gang_nodes, linked, nearest, 
 @dataclass(frozen=True, slots=True)
 class Place:
     """A proven placement of a whole gang. Of two, the one with less `leftover` is better: the cards it wastes, or else the
-    share of capacity it would leave unused on its nodes. `spread`: over how many domains it lies, of the level it would be near."""
+    share of capacity it would leave unused on its nodes. `spread`: over how many domains it lies, of the level it would be near.
+    `slot_milli`: what each of its slots counts as, of a card; less than 1000 for instances of MIG."""
 
     cluster: int
     kind: int
     allocations: tuple[Allocation, ...]
     leftover: float
     spread: int = 1
+    slot_milli: int = WHOLE_CARD_MILLI
 
     @property
     def nodes(self) -> int:
         return len(self.allocations)
 
     def cards(self) -> int:
+        """Cards and instances, each as one."""
         return sum(len(part.slots) for part in self.allocations)
 
     def card_milli(self) -> int:
-        return sum(len(part.slots) * part.card_milli for part in self.allocations)
+        """What it counts as in milli-cards: in quotas, shares and prices."""
+        return sum(len(part.slots) * part.card_milli for part in self.allocations) * self.slot_milli // WHOLE_CARD_MILLI
 
 
 def node_fits(fleet: Fleet, free: Free, shape: Shape, kind: int, nodes: Ints) -> Bools:
@@ -119,7 +123,8 @@ def place_at(
         for node in nodes.tolist()
     )
     apart = 1 if shape.near == CLUSTER else spread(fleet, allocations, shape.near)
-    return Place(cluster, kind, allocations, leftover, apart)
+    slot_milli = WHOLE_CARD_MILLI if kind == NO_KIND else fleet.kinds[kind].card_milli
+    return Place(cluster, kind, allocations, leftover, apart, slot_milli)
 
 
 def _cheapest(fleet: Fleet, free: Free, shape: Shape, kind: int, nodes: Ints, costs: Floats, most: int) -> tuple[Ints, Floats]:

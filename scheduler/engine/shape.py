@@ -4,11 +4,11 @@ from dataclasses import dataclass
 
 from scheduler.contract.job import Hardware, JobSpec, Topology
 from scheduler.domain.hardware import HardwareClass
+from scheduler.domain.mig import WHOLE_CARD_MILLI as WHOLE_CARD_MILLI
 from scheduler.domain.topology import CLUSTER, LEVEL_NAMES, Level
 from scheduler.domain.versions import parse_range
 from scheduler.engine.constraints import Constraint, LabelIn, VersionIn
 
-WHOLE_CARD_MILLI = 1000
 GIB = 2**30
 
 
@@ -17,7 +17,8 @@ class Shape:
     """`nodes` distinct nodes of one cluster, each giving `per_node` cards of one model (or none), CPU and memory.
 
     With `min_nodes` below `nodes` any number of nodes between the two will do. `card_milli` below 1000 asks for a part of
-    one card. Empty `vendors` or `models` and a class of None mean any. Nodes that do not meet all `constraints` do not count.
+    one card. Empty `vendors` or `models` and a class of None mean any; `mig` asks for instances of that profile in place of
+    cards. Nodes that do not meet all `constraints` do not count.
 
     All cards are in one domain of level `within`, and in as few of level `near` as they can at the same price.
     """
@@ -32,6 +33,7 @@ class Shape:
     card_memory_bytes: int = 0
     cpu_milli: int = 0
     memory_bytes: int = 0
+    mig: str = ""
     within: Level = CLUSTER
     near: Level = CLUSTER
     constraints: tuple[Constraint, ...] = ()
@@ -45,6 +47,8 @@ class Shape:
             return f"{self.cpu_milli // 1000} CPU"
         words = [self.hardware_class.value] if self.hardware_class else []
         words.append("/".join(sorted(self.models or self.vendors)) or "any-model")
+        if self.mig:
+            words.append(self.mig)
         if self.card_memory_bytes:
             words.append(f"≥{self.card_memory_bytes // GIB}GiB")
         if self.card_milli < WHOLE_CARD_MILLI:
@@ -70,6 +74,7 @@ def shape_of(hardware: Hardware) -> Shape:
         card_memory_bytes=(hardware.memory_gib or 0) * GIB,
         cpu_milli=hardware.cpus * 1000,
         memory_bytes=hardware.host_memory_gib * GIB,
+        mig=hardware.mig or "",
         within=within,
         near=near,
         constraints=_constraints(hardware),

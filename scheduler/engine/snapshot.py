@@ -11,6 +11,7 @@ from scheduler.engine.order import QueuedJob, Usage
 from scheduler.engine.packing import Packing
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
+from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.engine.window import Window
 
 
@@ -60,7 +61,7 @@ class ActiveRun:
     def lost_card_seconds(self, now: int) -> int:
         if self.safe_at is None:
             return 0
-        return max(0, now - self.safe_at) // 1_000_000 * max(1, self.place.cards())
+        return max(0, now - self.safe_at) // 1_000_000 * (self.place.card_milli() or WHOLE_CARD_MILLI) // WHOLE_CARD_MILLI
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ MAX_DECIDED = 5_000
 """Jobs decided for one answer, over all the rounds it runs: with a long queue ahead fewer things are tried."""
 
 MAX_MODELS = 3
-"""Other models that are suggested at once, cheapest first."""
+"""Other models that are suggested at once, cheapest first; and other profiles of MIG that are tried, smallest first."""
 
 MAX_CONSTRAINTS = 4
 """Constraints on nodes that are dropped one at a time, the first ones."""
@@ -101,7 +101,7 @@ def offer_of(snapshot: Snapshot, job: QueuedJob, grant: Grant) -> Offer:
     shape, place = job.shapes[grant.alternative], grant.place
     alone = replace(job, clusters=frozenset({snapshot.fleet.clusters[place.cluster]}))
     like = next(each for each in offers(snapshot, snapshot.fleet.empty, alone, shape) if each.place.kind == place.kind)
-    return replace(like, place=place, units=place.cards() or place.nodes * shape.cpu_milli // 1000)
+    return replace(like, place=place, unit_milli=place.card_milli() or place.nodes * shape.cpu_milli)
 
 
 def changes(rounds: Rounds, job: QueuedJob, decisions: Decisions, others: Sequence[Variation]) -> list[Change]:
@@ -110,6 +110,7 @@ def changes(rounds: Rounds, job: QueuedJob, decisions: Decisions, others: Sequen
     if job.hold is None:
         found += _fewer_nodes(rounds, job)
         found += _other_models(rounds, job)
+        found += _other_profile(rounds, job)
         found += _fewer_constraints(rounds, job)
         found += _wider(rounds, job)
         found += _shorter_runtime(rounds, job, decisions)
@@ -176,6 +177,23 @@ def _other_models(rounds: Rounds, job: QueuedJob) -> Iterator[Change]:
         if change is not None:
             suggested += 1
             yield change
+
+
+def _other_profile(rounds: Rounds, job: QueuedJob) -> Iterator[Change]:
+    """The smallest larger instance, at last a whole card, in place of instances of the profile it asked for."""
+    asked = next((shape.mig for shape in job.shapes if shape.mig), None)
+    if asked is None:
+        return
+    kinds = rounds.ahead.fleet.kinds
+    size = max((kind.card_milli for kind in kinds if kind.mig == asked), default=0)
+    larger = sorted({(kind.card_milli, kind.mig) for kind in kinds if kind.mig != asked and kind.card_milli >= size})
+    for _, profile in larger[:MAX_MODELS]:
+        shapes = tuple(replace(shape, mig=profile) if shape.mig == asked else shape for shape in job.shapes)
+        reason = Reason("change_other_profile", {"profile": profile or "whole-card", "asked": asked})
+        change = _tried(rounds, Variation(replace(job, shapes=shapes), reason))
+        if change is not None:
+            yield change
+            return
 
 
 def _fewer_constraints(rounds: Rounds, job: QueuedJob) -> Iterator[Change]:

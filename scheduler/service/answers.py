@@ -15,6 +15,7 @@ from scheduler.domain.reasons import Reason
 from scheduler.engine.answers import Answer, Option, answer
 from scheduler.engine.fleet import NO_KIND, Fleet, Kind
 from scheduler.engine.order import QueuedJob
+from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.topology import spans
 from scheduler.engine.what_if import Variation
@@ -135,7 +136,7 @@ def _priced(registry: Registry, fleet: Fleet, asked: _Asked, option: Option) -> 
     kind = None if place.kind == NO_KIND else fleet.kinds[place.kind]
     contracted_price = offer.quote.contracted_price if offer.quote else 0
     seconds = asked.spec.max_runtime_seconds
-    unit_seconds = offer.units * seconds
+    unit_seconds = offer.unit_milli * seconds // WHOLE_CARD_MILLI
     contracted = charge_up_to(unit_seconds * contracted_price)
     tag = _best_tag(registry, asked, cluster, kind.hardware_class if kind else None, contracted)
     saved = parse_cny(tag.capped) if tag is not None and counts(tag) else 0
@@ -144,7 +145,7 @@ def _priced(registry: Registry, fleet: Fleet, asked: _Asked, option: Option) -> 
         cluster=cluster,
         kind=kind,
         spans=spans(fleet, place.allocations),
-        per_hour=Amounts(offer.list_per_hour, contracted_price * offer.units, offer.net_per_hour),
+        per_hour=Amounts(offer.list_per_hour, offer.contracted_per_hour, offer.net_per_hour),
         whole_run=Amounts(
             charge_up_to(unit_seconds * offer.quote.list_price) if offer.quote else 0, contracted, contracted - saved
         ),

@@ -26,8 +26,8 @@ from scheduler.domain.ids import RANDOM_BYTES, new_id
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_WAITING, AttemptState, JobState
 from scheduler.engine.cycle import Served
-from scheduler.engine.fleet import NO_KIND, Allocation, Fleet
-from scheduler.engine.shape import GIB
+from scheduler.engine.fleet import NO_KIND, Allocation, Fleet, Kind
+from scheduler.engine.shape import GIB, WHOLE_CARD_MILLI
 from scheduler.engine.snapshot import Grant, Preemption, Verdict
 from scheduler.service.expiry import Patience, expire
 from scheduler.service.leadership import DeposedError, Lease, acquire, confirm, resign
@@ -193,7 +193,7 @@ def _grant(session: Session, registry: Registry, fleet: Fleet, grant: Grant, now
             number=job.attempts,
             state=AttemptState.GRANTED,
             fencing_token=_next_fencing_token(session),
-            placements=[_placement(fleet, part).model_dump(mode="json") for part in place.allocations],
+            placements=[_placement(fleet, kind, part).model_dump(mode="json") for part in place.allocations],
             vendor=kind.vendor if kind else None,
             model=kind.model if kind else None,
             hardware_class=kind.hardware_class if kind else None,
@@ -215,12 +215,13 @@ def _granted(cluster: str, grant: Grant, spec: JobSpec) -> Reason:
     return Reason("granted", {"cluster": cluster, "nodes": grant.place.nodes, "per_node": per_node, "what": what})
 
 
-def _placement(fleet: Fleet, part: Allocation) -> Placement:
+def _placement(fleet: Fleet, kind: Kind | None, part: Allocation) -> Placement:
     node = fleet.nodes[part.node]
     return Placement(
         node=node.name,
         devices=[node.cards[slot].device for slot in part.slots],
-        card_milli=part.card_milli,
+        card_milli=part.card_milli if kind is None else part.card_milli * kind.card_milli // WHOLE_CARD_MILLI,
+        mig=kind.mig or None if kind else None,
         cpus=part.cpu_milli // 1000,
         host_memory_gib=part.memory_bytes // GIB,
     )

@@ -19,6 +19,7 @@ from scheduler.contract.registry import Contract, Launcher, PricedItem
 from scheduler.contract.sync import Placement
 from scheduler.domain.clock import CHINA, rfc3339
 from scheduler.domain.hardware import HardwareClass, shipped_catalogue
+from scheduler.domain.mig import WHOLE_CARD_MILLI
 from scheduler.domain.money import format_cny, parse_cny
 from scheduler.domain.states import ATTEMPT_FINAL, AttemptState
 from scheduler.service.registry import Registry
@@ -92,7 +93,8 @@ def _post_attempt(posting: _Posting, attempt: AttemptRow) -> None:
     item = PricedItem.ACCELERATOR if attempt.cards else PricedItem.CPU
     for line in meter(
         sku=(attempt.cluster_id, item, attempt.model),
-        units=attempt.cards or attempt.cores,
+        unit_milli=attempt.card_milli if attempt.cards else attempt.cores * WHOLE_CARD_MILLI,
+        since=attempt.started_at or start,
         start=start,
         end=max(start, end),
         book=posting.registry.book,

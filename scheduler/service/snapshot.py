@@ -1,6 +1,7 @@
 """How what is stored looks to the engine: nodes, jobs that wait, attempts that hold cards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
@@ -11,6 +12,7 @@ from scheduler.contract.job import JobSpec
 from scheduler.contract.sync import Placement
 from scheduler.domain.clock import MICROS_PER_SECOND, to_micros
 from scheduler.domain.hardware import Health, shipped_catalogue
+from scheduler.domain.mig import card_milli, memory_gb
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import JobState
 from scheduler.domain.versions import parse_version
@@ -19,7 +21,7 @@ from scheduler.engine.fleet import NO_KIND, Allocation, Card, Fleet, Kind, Node
 from scheduler.engine.history import Past
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import Place
-from scheduler.engine.shape import GIB, shapes_of
+from scheduler.engine.shape import GIB, WHOLE_CARD_MILLI, shapes_of
 from scheduler.engine.snapshot import ActiveRun
 from scheduler.service.history import load_history
 from scheduler.service.registry import Registry
@@ -101,7 +103,7 @@ def node_of(row: NodeRow, usable: tuple[Health, ...], *, live: bool) -> Node:
         name=row.hostname,
         cpu_milli=capacity["cpu_cores"] * 1000,
         memory_bytes=capacity["memory_bytes"],
-        cards=tuple(_card(Accelerator.model_validate(card), usable) for card in capacity["accelerators"]),
+        cards=tuple(device for card in capacity["accelerators"] for device in _devices(Accelerator.model_validate(card), usable)),
         link_domain=capacity["labels"].get("link_domain"),
         rack=capacity["labels"].get("rack"),
         spine=capacity["labels"].get("spine"),
@@ -114,10 +116,18 @@ def node_of(row: NodeRow, usable: tuple[Health, ...], *, live: bool) -> Node:
     )
 
 
-def _card(card: Accelerator, usable: tuple[Health, ...]) -> Card:
+def _devices(card: Accelerator, usable: tuple[Health, ...]) -> Iterator[Card]:
+    """The card itself or, in MIG mode, its instances. Links do not reach between instances."""
     nominal = shipped_catalogue().nominal_memory_bytes(card.vendor, card.model)
-    kind = Kind(card.vendor, card.model, card.hardware_class, nominal or card.memory_bytes)
-    return Card(card.uuid, kind if card.health in usable else None, card.link_island)
+    whole = Kind(card.vendor, card.model, card.hardware_class, nominal or card.memory_bytes)
+    healthy = card.health in usable
+    if card.mig is None:
+        yield Card(card.uuid, whole if healthy else None, card.link_island)
+        return
+    for each in card.mig.instances:
+        milli = card_milli(each.profile, card.mig.slices)
+        kind = replace(whole, memory_bytes=memory_gb(each.profile) * GIB, mig=each.profile, card_milli=milli)
+        yield Card(each.uuid, kind if healthy else None)
 
 
 def active_run(fleet: Fleet, attempt: AttemptRow, job: JobRow, spec: JobSpec) -> ActiveRun:
@@ -145,10 +155,13 @@ def _place(fleet: Fleet, attempt: AttemptRow) -> Place:
         if (attempt.cluster_id, placement.node) in fleet.index
     ]
     cluster = fleet.clusters.index(attempt.cluster_id) if attempt.cluster_id in fleet.clusters else 0
-    kind = next((n for n, kind in enumerate(fleet.kinds) if (kind.vendor, kind.model) == (attempt.vendor, attempt.model)), NO_KIND)
-    return Place(cluster, kind, tuple(allocations), 0.0)
+    like = (attempt.vendor, attempt.model, attempt.mig or "")
+    kind = next((n for n, kind in enumerate(fleet.kinds) if (kind.vendor, kind.model, kind.mig) == like), NO_KIND)
+    slot_milli = WHOLE_CARD_MILLI if kind == NO_KIND else fleet.kinds[kind].card_milli
+    return Place(cluster, kind, tuple(allocations), 0.0, slot_milli=slot_milli)
 
 
 def _allocation(fleet: Fleet, node: int, placement: Placement) -> Allocation:
     slots = tuple(slot for slot, card in enumerate(fleet.nodes[node].cards) if card.device in placement.devices and card.kind)
-    return Allocation(node, slots, placement.card_milli, placement.cpus * 1000, placement.host_memory_gib * GIB)
+    taken = WHOLE_CARD_MILLI if placement.mig else placement.card_milli
+    return Allocation(node, slots, taken, placement.cpus * 1000, placement.host_memory_gib * GIB)

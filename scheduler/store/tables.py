@@ -198,6 +198,7 @@ class AttemptRow(TenantOwned, ClusterOwned, Base):
     model: Mapped[str | None]
     hardware_class: Mapped[str | None] = mapped_column(String(20))
     cards: Mapped[int]
+    """Cards, or instances of `mig`."""
     cores: Mapped[int]
     """CPU cores, summed over nodes; priced only when the attempt has no cards."""
     contract_id: Mapped[str | None] = mapped_column(ForeignKey("contracts.id"))
@@ -214,6 +215,17 @@ class AttemptRow(TenantOwned, ClusterOwned, Base):
     metered_until: Mapped[datetime | None]
     metered: Mapped[bool] = mapped_column(default=False)
     """Its last cost line has been posted."""
+
+    @property
+    def card_milli(self) -> int:
+        """What it counts as and is charged for, in thousandths of a card."""
+        return sum(len(placement["devices"]) * int(placement.get("card_milli", 1000)) for placement in self.placements)
+
+    @property
+    def mig(self) -> str | None:
+        """The MIG profile of the instances it has, None where it has cards or no accelerators."""
+        profile = self.placements[0].get("mig")
+        return None if profile is None else str(profile)
 
 
 class JobEventRow(TenantOwned, Base):

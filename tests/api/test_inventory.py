@@ -65,6 +65,26 @@ def test_the_class_is_what_the_citys_catalogue_says_not_the_agent(
     assert node["accelerators"][0]["hardware_class"] == class_
 
 
+def test_a_card_in_mig_mode_is_one_card_and_its_instances_are_counted_beside_it(world: World) -> None:
+    def cut(number: int, *profiles: str, **rest: Any) -> Any:
+        instances = [{"uuid": f"{number}-{n}", "profile": each, "memory_bytes": 2**35} for n, each in enumerate(profiles)]
+        return card(number, "H800", mig={"slices": 7, "instances": instances}, **rest)
+
+    cards = [cut(0, "3g.40gb", "3g.40gb"), cut(1, "7g.80gb", health="degraded"), cut(2), card(3, "H800")]
+    assert world.report("sz-nvidia", "node-1", cards).status_code == 202
+    world.sync("sz-nvidia")
+    world.submit(hardware={"models": ["H800"], "mig": "3g.40gb"})
+    world.turn()
+    row = _row(world, "H800")
+    assert (_counts(row), row["partitioned"]) == ((4, 3, 0, 1), 3)
+    assert row["instances"] == [
+        {"profile": "3g.40gb", "count": 2, "allocated": 1, "free": 1},
+        {"profile": "7g.80gb", "count": 1, "allocated": 0, "free": 0},
+    ]
+    (total,) = world.get("/v1/inventory")["totals"]
+    assert (_counts(total), total["partitioned"]) == ((4, 3, 0, 1), 3)
+
+
 def test_a_stale_report_is_ignored_and_a_restarted_agent_is_not(world: World) -> None:
     world.report("sz-ascend", "node-1", [card(n) for n in range(8)], sequence=5)
     for sequence in (5, 4):

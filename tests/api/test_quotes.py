@@ -1,6 +1,7 @@
 """Quotes and explanations through the API: what is said beforehand is what happens, and nobody learns of anybody else."""
 
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -244,6 +245,29 @@ def test_a_gang_may_wish_to_be_near_and_is_told_how_far_apart_it_is(town: World)
     told = quote(town, hardware={**wish, "nodes": 3, "topology": "rack"}, language="zh")
     text = "需要同一机架内 3 个节点 × 8 × H800;最大的机架(集群 sz-nvidia)总共只有 2 个此类节点"
     assert (told["verdict"], told["reasons"][0]["text"]) == ("never", text)
+
+
+def test_instances_of_mig_are_quoted_granted_and_told_as_their_part_of_a_card(town: World) -> None:
+    instances = [{"uuid": f"MIG-{n}", "profile": "3g.40gb", "memory_bytes": 39 * 2**30} for n in range(2)]
+    town.report("sz-nvidia", "cut", [card(0, "H800", uuid="cut-0", mig={"slices": 7, "instances": instances})])
+    wish = {"models": ["H800"], "mig": "3g.40gb", "per_node": 2}
+    (option,) = quote(town, hardware=wish)["options"]
+    whole = quote(town, hardware={"models": ["H800"], "per_node": 1})["options"][0]
+    assert (option["mig"], option["cards"], option["card_milli"], whole["card_milli"]) == ("3g.40gb", 2, 856, 1000)
+    listed, price = (Decimal(each["per_hour"]["list_amount"]) for each in (option, whole))
+    assert listed == price * 856 / 1000
+    seconds = 7200 * 856 // 1000
+    assert abs(Decimal(option["whole_run"]["list_amount"]) - price * seconds / 3600) < Decimal("0.000001")
+    job = town.submit(hardware=wish)
+    town.turn()
+    (run,) = town.sync("sz-nvidia")
+    assert run["placements"] == [
+        {"node": "cut", "devices": ["MIG-0", "MIG-1"], "card_milli": 428, "mig": "3g.40gb", "cpus": 0, "host_memory_gib": 0}
+    ]
+    (attempt,) = town.get(f"/v1/jobs/{job['id']}/attempts", "tenant-a")["attempts"]
+    assert (attempt["mig"], attempt["cards"], attempt["card_milli"]) == ("3g.40gb", 2, 856)
+    placed = explain(town, job["id"])["placed"]
+    assert (placed["mig"], placed["cards"], placed["card_milli"]) == ("3g.40gb", 2, 856)
 
 
 def test_what_if_says_which_constraint_is_in_the_way(town: World) -> None:

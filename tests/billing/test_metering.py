@@ -18,6 +18,10 @@ OFFSETS = st.integers(0, 40 * 86_400 * 10**6).map(lambda micros: START + timedel
 PRICES = st.integers(0, 10**9)
 
 
+UNIT_MILLI = st.one_of(st.integers(1, 1000).map(lambda units: units * 1000), st.integers(1, 9000))
+"""Whole cards, or fractions of some."""
+
+
 def point(version: int, since: datetime, list_micros: int, contracted_micros: int) -> tuple[Sku, PricePoint]:
     return SKU, PricePoint(f"price-{version:03d}", list_micros, contracted_micros, since)
 
@@ -29,7 +33,7 @@ def books(draw: st.DrawFn) -> PriceBook:
     return PriceBook(point(number, moment, draw(PRICES), draw(PRICES)) for number, moment in enumerate(since))
 
 
-def post(book: PriceBook, units: int, postings: list[datetime], cuts: list[datetime]) -> list[Line]:
+def post(book: PriceBook, unit_milli: int, postings: list[datetime], cuts: list[datetime]) -> list[Line]:
     """The lines of one job metered at each of `postings`, each time going on from what its posted lines add up to."""
     lines: list[Line] = []
     for begin, end in pairwise(postings):
@@ -39,17 +43,17 @@ def post(book: PriceBook, units: int, postings: list[datetime], cuts: list[datet
             sum(line.list_micros for line in lines),
             sum(line.contracted_micros for line in lines),
         )
-        lines += meter(SKU, units, begin, end, book, cuts, carried)
+        lines += meter(SKU, unit_milli, postings[0], begin, end, book, cuts, carried)
     return lines
 
 
-@given(books(), st.integers(1, 1000), st.lists(OFFSETS, min_size=2, max_size=6).map(sorted), st.lists(OFFSETS, max_size=4))
+@given(books(), UNIT_MILLI, st.lists(OFFSETS, min_size=2, max_size=6).map(sorted), st.lists(OFFSETS, max_size=4))
 def test_parts_sum_to_the_whole_whatever_the_cuts_and_the_postings(
-    book: PriceBook, units: int, postings: list[datetime], cuts: list[datetime]
+    book: PriceBook, unit_milli: int, postings: list[datetime], cuts: list[datetime]
 ) -> None:
-    many = post(book, units, postings, cuts)
-    once = post(book, units, [postings[0], postings[-1]], [])
-    assert sum(line.unit_seconds for line in many) == units * whole_seconds(postings[0], postings[-1])
+    many = post(book, unit_milli, postings, cuts)
+    once = post(book, unit_milli, [postings[0], postings[-1]], [])
+    assert sum(line.unit_seconds for line in many) == unit_milli * whole_seconds(postings[0], postings[-1]) // 1000
     for lines in (many, once):
         products = [line.unit_seconds * line.price.contracted_micros for line in lines]
         assert sum(line.contracted_micros for line in lines) == sum(products) // SECONDS_PER_HOUR
@@ -84,7 +88,7 @@ def test_a_split_span_is_the_span(one: datetime, other: datetime, cuts: list[dat
 def test_a_line_is_split_where_the_price_changes() -> None:
     change = START + timedelta(hours=1)
     book = PriceBook([point(1, START, 12_000_000, 10_000_000), point(2, change, 24_000_000, 20_000_000)])
-    lines = meter(SKU, 8, START, START + timedelta(hours=2), book, [], Carried())
+    lines = meter(SKU, 8000, START, START, START + timedelta(hours=2), book, [], Carried())
     assert [(line.end, line.contracted_micros) for line in lines] == [
         (change, 80_000_000),
         (change + timedelta(hours=1), 160_000_000),
@@ -94,23 +98,35 @@ def test_a_line_is_split_where_the_price_changes() -> None:
 def test_a_line_is_split_at_the_chinese_new_year_and_not_at_the_new_year_of_utc() -> None:
     book = PriceBook([point(1, START, 1, 1)])
     begin, end = datetime(2026, 12, 31, tzinfo=UTC), datetime(2027, 1, 2, tzinfo=UTC)
-    lines = meter(SKU, 1, begin, end, book, [], Carried())
+    lines = meter(SKU, 1000, begin, begin, end, book, [], Carried())
     assert [line.start for line in lines] == [begin, datetime(2027, 1, 1, tzinfo=CHINA)]
 
 
 def test_a_line_is_split_at_a_policy_day() -> None:
     day = datetime(2026, 3, 2, tzinfo=CHINA)
-    lines = meter(SKU, 1, START, START + timedelta(days=2), PriceBook([point(1, START, 1, 1)]), [day, day], Carried())
+    lines = meter(SKU, 1000, START, START, START + timedelta(days=2), PriceBook([point(1, START, 1, 1)]), [day, day], Carried())
     assert [line.start for line in lines] == [START, day]
 
 
 def test_time_before_the_first_price_is_free_and_makes_no_line() -> None:
     published = START + timedelta(hours=1)
     book = PriceBook([point(1, published, 10, 10)])
-    assert meter(SKU, 8, START, published, book, [], Carried()) == []
-    assert [line.start for line in meter(SKU, 8, START, published + timedelta(hours=1), book, [], Carried())] == [published]
+    assert meter(SKU, 8000, START, START, published, book, [], Carried()) == []
+    assert [line.start for line in meter(SKU, 8000, START, START, published + timedelta(hours=1), book, [], Carried())] == [
+        published
+    ]
 
 
 def test_less_than_a_second_makes_no_line() -> None:
     book = PriceBook([point(1, START, 10, 10)])
-    assert meter(SKU, 8, START, START + timedelta(milliseconds=999), book, [], Carried()) == []
+    assert meter(SKU, 8000, START, START, START + timedelta(milliseconds=999), book, [], Carried()) == []
+
+
+def test_a_fraction_of_a_card_is_charged_by_whole_card_seconds_of_the_whole_attempt() -> None:
+    book = PriceBook([point(1, START, 36_000, 36_000)])
+    ends = [START + timedelta(seconds=seconds) for seconds in (0, 1, 2, 3, 10, 1000)]
+    seconds = []
+    for begin, end in pairwise(ends):
+        seconds.append(sum(line.unit_seconds for line in meter(SKU, 428, START, begin, end, book, [], Carried())))
+    assert seconds == [0, 0, 1, 3, 424]
+    assert sum(seconds) == 428

@@ -13,9 +13,11 @@ OPTION = {
     "recorded": True,
     "hardware_class": "domestic",
     "model": "910B3",
+    "mig": "3g.32gb",
     "alternative": 0,
     "nodes": 1,
     "cards": 8,
+    "card_milli": 3424,
     "cores": 0,
     "now": False,
     "per_hour": HOUR,
@@ -98,7 +100,8 @@ def test_what_is_not_known_is_not_said() -> None:
 
 
 def test_a_job_with_a_place_says_where() -> None:
-    where = {"cluster": "sz", "recorded": False, "hardware_class": None, "model": None, "nodes": ["n1", "n2"], "cards": 0}
+    where = {"cluster": "sz", "recorded": False, "hardware_class": None, "model": None, "nodes": ["n1", "n2"]}
+    where |= {"cards": 0, "card_milli": 0}
     document = {"as_of": "2026-03-02T04:00:00Z", "job": "job-1", "state": "running", "verdict": "fit", "reasons": []}
     found = Explanation.model_validate({**document, "placed": {**where, "since": "2026-03-02T04:00:00Z"}})
     assert list(lines(found, "en")) == ["is in: sz (n1, n2)"]
@@ -109,7 +112,7 @@ def test_the_table_has_every_price() -> None:
     with to.capture() as printed:
         print_situation(to, waiting(), "en")
     assert "sz (recorded)" in printed.get()
-    for part in ("domestic", "910B3", "96.00", "86.40", "43.20", "shenzhen-training eligible 43.20"):
+    for part in ("domestic", "910B3 3g.32gb", "96.00", "86.40", "43.20", "shenzhen-training eligible 43.20"):
         assert part in printed.get()
 
 

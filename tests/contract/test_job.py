@@ -130,6 +130,8 @@ def test_a_wrong_field_is_refused_by_name(changes: dict[str, Any], field: str) -
         {"labels": {"zone": ""}},
         {"labels": {"a zone": "east"}},
         {"labels": {f"k{number}": "v" for number in range(17)}},
+        {"mig": "whole"},
+        {"mig": "3g.40gb", "per_node": 0, "cpus": 4},
         {"driver": "550"},
         {"toolkit": ">=twelve"},
         {"per_node": 0, "cpus": 4, "driver": ">=550"},

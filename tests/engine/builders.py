@@ -13,6 +13,7 @@ from scheduler.engine.snapshot import ActiveRun, Prices, Quote, Snapshot
 ASCEND = Kind("huawei", "910B3", HardwareClass.DOMESTIC, 64 * GIB)
 METAX = Kind("metax", "MXC500", HardwareClass.DOMESTIC, 64 * GIB)
 HOPPER = Kind("nvidia", "H800", HardwareClass.FOREIGN, 80 * GIB)
+SLICE = Kind("nvidia", "H800", HardwareClass.FOREIGN, 40 * GIB, mig="3g.40gb", card_milli=428)
 
 SECOND = 1_000_000
 

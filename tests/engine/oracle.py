@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from scheduler.domain.topology import LINK_DOMAIN, Level
 from scheduler.engine.fleet import NO_KIND, Fleet, Free, Node
 from scheduler.engine.order import QueuedJob
+from scheduler.engine.place import Place
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Prices
 
@@ -35,6 +36,16 @@ def domain(node: Node, level: Level) -> object:
 def islands(node: Node, slots: Iterable[int]) -> set[object]:
     """The islands of links some of its cards are in; all cards of a node in a larger domain are joined by that."""
     return {0 if node.link_domain is not None else node.cards[slot].island for slot in slots}
+
+
+def card_milli(fleet: Fleet, place: Place) -> int:
+    """What a placed gang counts as: card by card, an instance as its part."""
+    found = 0
+    for part in place.allocations:
+        for slot in part.slots:
+            kind = fleet.nodes[part.node].cards[slot].kind
+            found += 0 if kind is None else part.card_milli * kind.card_milli // 1000
+    return found
 
 
 def priced_options(fleet: Fleet, free: Free, job: QueuedJob, shape: Shape, prices: Prices) -> dict[tuple[str, int], int]:

@@ -16,10 +16,10 @@ from scheduler.engine.order import QueuedJob
 from scheduler.engine.shape import GIB, Shape
 from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, Prices, Snapshot
 from scheduler.engine.window import Window
-from tests.engine.builders import ASCEND, HOPPER, METAX, SECOND, quote, snapshot
+from tests.engine.builders import ASCEND, HOPPER, METAX, SECOND, SLICE, quote, snapshot
 
 CLUSTERS = ("a", "b", "c")
-KINDS = (ASCEND, METAX, HOPPER)
+KINDS = (ASCEND, METAX, HOPPER, SLICE)
 TERMS = ("full", "voucher")
 TENANTS = ("startup", "university")
 NOW = 1000 * SECOND
@@ -60,7 +60,7 @@ ISLANDS = st.sampled_from(((None,) * 4, (4, 4, 7, 7), (7, 4, None, 7)))
 
 @st.composite
 def nodes(draw: st.DrawFn, number: int) -> Node:
-    """Mostly of one kind of card; sometimes with another, an unhealthy card, or silent."""
+    """Mostly of one kind of card or instance; sometimes with another, an unhealthy card, or silent."""
     main = draw(st.sampled_from(KINDS))
     kinds: list[Kind | None] = [main] * draw(st.sampled_from((0, 1, 2, 2, 4, 4)))
     if kinds and _seldom(draw):
@@ -90,15 +90,17 @@ def shapes(draw: st.DrawFn) -> Shape:
     size = draw(st.sampled_from((1, 1, 1, 2, 3)))
     per_node = draw(st.sampled_from((0, 1, 1, 2, 2, 4)))
     wants_cards = per_node > 0
+    mig = SLICE.mig if wants_cards and _seldom(draw) else ""
     return Shape(
         nodes=size,
         min_nodes=draw(st.integers(1, size)) if _seldom(draw) else size,
         per_node=per_node,
-        card_milli=draw(st.sampled_from((250, 500, 1000))) if per_node == 1 else 1000,
+        card_milli=draw(st.sampled_from((250, 500, 1000))) if per_node == 1 and not mig else 1000,
         hardware_class=draw(st.sampled_from((None, *HardwareClass))) if wants_cards and _seldom(draw) else None,
         models=draw(st.sampled_from((frozenset(), frozenset(), frozenset({"910B3"}), frozenset({"H800", "MXC500"})))),
         cpu_milli=draw(st.integers(0 if wants_cards else 1, 4)) * 1000,
         memory_bytes=draw(st.integers(0, 3)) * GIB,
+        mig=mig,
         within=draw(LEVELS),
         near=draw(LEVELS),
         constraints=tuple(draw(st.lists(st.sampled_from(CONSTRAINTS), max_size=2))) if _seldom(draw) else (),

@@ -100,7 +100,7 @@ def test_a_gang_too_large_for_each_cluster_is_told_the_sizes() -> None:
     found = answer(snapshot(FOUR, []), job("j", gang(5), max_runtime_seconds=60))
     assert (found.verdict, found.start) == ("never", Start(None, None, Method.UNKNOWN))
     assert found.refusals[0].reasons == (
-        Reason("place_too_small", {"nodes": 5, "per_node": 8, "what": "any-model", "cluster": "a", "total": 4}),
+        Reason("place_too_small", {"nodes": 5, "per_node": 8, "what": "any-model", "level": "cluster", "cluster": "a", "total": 4}),
     )
     assert helpful(found) == {"change_fewer_nodes": {"nodes": 4, "asked": 5}}
 

@@ -24,7 +24,8 @@ def test_grants_of_a_round_are_deducted_at_once() -> None:
     assert _granted(decisions) == ["first"]
     assert decisions.verdicts["second"].kind == "wait"
     assert decisions.verdicts["second"].reasons[0] == Reason(
-        "waiting_for_cards", {"nodes": 1, "per_node": 8, "what": "any-model", "cluster": "a", "free": 0, "total": 1}
+        "waiting_for_cards",
+        {"nodes": 1, "per_node": 8, "what": "any-model", "level": "cluster", "cluster": "a", "free": 0, "total": 1},
     )
 
 

@@ -87,6 +87,8 @@ def test_a_grant_is_a_whole_gang_where_the_job_may_go(moment: Snapshot) -> None:
             assert len(set(part.slots)) == shape.per_node
             assert part.card_milli == shape.card_milli
             assert kinds == ({fleet.kinds[place.kind]} if shape.per_node else set())
+            assert {kind.mig for kind in kinds if kind} <= {shape.mig}
+        assert place.card_milli() == oracle.card_milli(fleet, place)
         assert place.kind == NO_KIND if shape.per_node == 0 else fleet.kinds[place.kind].suits(shape)
         model = None if place.kind == NO_KIND else fleet.kinds[place.kind].model
         assert moment.prices is None or (job.terms, cluster, model) in moment.prices

@@ -18,7 +18,7 @@ from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Backfill
 from scheduler.engine.state import State
 from scheduler.engine.window import Window
-from tests.engine.builders import HOPPER, SECOND, gang, job, node
+from tests.engine.builders import HOPPER, SECOND, SLICE, gang, job, node
 
 FLEET = Fleet.of(
     [
@@ -36,6 +36,7 @@ FLEET = Fleet.of(
             node(f"m{number}", cluster="b", kind=HOPPER, cpus=32, traits=Traits(driver=parse_version(driver)))
             for number, driver in enumerate(("535.104.05", "550.54.15", ""))
         ),
+        node("cut", cluster="b", kind=SLICE, cards=4),
         node("cpu", cluster="b", cards=0),
     ]
 )
@@ -50,6 +51,7 @@ SHAPES = st.one_of(
         per_node=st.sampled_from([4, 8]),
         constraints=st.sampled_from([(LabelIn("zone", frozenset({"z1"})),), (VersionIn("driver", parse_range(">=550")),)]),
     ),
+    st.builds(gang, nodes=st.just(1), per_node=st.integers(1, 4), mig=st.just(SLICE.mig)),
     st.builds(gang, nodes=st.just(1), per_node=st.just(0), cpu_milli=st.sampled_from([8_000, 60_000])),
 )
 
@@ -57,6 +59,7 @@ SHAPES = st.one_of(
 QUEUES = (
     Queue("city"),
     Queue("t0", parent="city", nominal={"class:domestic": 16_000}, borrowing_limit={"class:domestic": 8_000}),
+    Queue("t2", parent="city", nominal={"model:H800": 9_000}),
     Queue("t1", parent="city", nominal={"class:domestic": 8_000, "cpu": 40_000}, max_running=3),
 )
 

@@ -249,3 +249,19 @@ def test_no_line_crosses_the_day_a_policy_ends(city: Database) -> None:
     lines = records(city)
     assert [line.eligibility[0].status for line in lines] == ["eligible", "ineligible"]
     assert lines[1].eligibility[0].reason_codes == ["policy_not_in_force"]
+
+
+def test_instances_of_mig_are_charged_as_their_part_of_a_card(city: Database) -> None:
+    """Posted in the middle of a card-second, and still the whole card-seconds of the whole attempt."""
+    placement = {"node": "s1", "devices": ["MIG-0", "MIG-1"], "card_milli": 428, "mig": "3g.40gb"}
+    attempt = running(city, placements=[placement], cards=2)
+    observe_at(city, attempt, after(seconds=3_601))
+    assert post(city, after(seconds=3_601)) == 1
+    end(city, attempt, after(seconds=7_003))
+    assert post(city, after(hours=3)) == 1
+    first, second = records(city)
+    assert first.card_seconds == first.unit_seconds == 3_601 * 856 // 1000
+    assert first.card_seconds + second.card_seconds == 7_003 * 856 // 1000
+    price, total = parse_cny(first.contracted_price), parse_cny(first.contracted_amount) + parse_cny(second.contracted_amount)
+    assert total == 7_003 * 856 // 1000 * price // SECONDS_PER_HOUR
+    books(city)

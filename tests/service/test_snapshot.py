@@ -14,7 +14,7 @@ from scheduler.service.mirror import look as look_at
 from scheduler.store.database import CITY, Database
 from scheduler.store.live import NodeKey
 from scheduler.store.tables import ClusterRow, NodeRow, SchedulingPolicyRow
-from tests.builders import NOW, add_attempt, add_job, after, ascend, contract, contract_row, node_row
+from tests.builders import GIB, NOW, add_attempt, add_job, after, ascend, contract, contract_row, hopper, node_row
 
 NODES = (("hz", "h1"), ("sz", "s1"), ("sz", "s2"))
 
@@ -152,6 +152,27 @@ def test_domains_come_from_labels_and_islands_from_the_cards(city: Database) -> 
     assert (nodes["s3"].link_domain, nodes["s3"].rack, nodes["s3"].spine) == (None, "r-1", "sp-1")
     assert nodes["s4"].link_domain == "pod-1"
     assert {card.island for card in nodes["s3"].cards} == {1}
+
+
+def test_a_card_in_mig_mode_is_its_instances_and_a_run_holds_those(city: Database) -> None:
+    instances = [{"uuid": f"MIG-{number}", "profile": "3g.40gb", "memory_bytes": 39 * GIB} for number in range(2)]
+    with city.write(CITY) as session:
+        cut, whole = hopper("m1")[:2]
+        session.add(node_row("sz", "m1", [{**cut, "mig": {"slices": 7, "instances": instances}}, whole]))
+        placement = {"node": "m1", "devices": ["MIG-1"], "card_milli": 428, "mig": "3g.40gb"}
+        add_attempt(session, add_job(session), placements=[placement], vendor="nvidia", model="H800", cards=1)
+    snapshot = look(city)
+    fleet = snapshot.fleet
+    cards = fleet.nodes[fleet.index["sz", "m1"]].cards
+    assert [card.device for card in cards] == ["MIG-0", "MIG-1", whole["uuid"]]
+    assert [(card.kind.mig, card.kind.card_milli, card.kind.memory_bytes // GIB) for card in cards if card.kind] == [
+        ("3g.40gb", 428, 40),
+        ("3g.40gb", 428, 40),
+        ("", 1000, 80),
+    ]
+    assert snapshot.free.card_milli[fleet.index["sz", "m1"]].tolist()[:3] == [1000, 0, 1000]
+    (run,) = snapshot.runs
+    assert (fleet.kinds[run.place.kind].mig, run.place.card_milli()) == ("3g.40gb", 428)
 
 
 def test_what_nodes_say_of_themselves_is_known_to_the_engine(city: Database) -> None:

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from agents.cluster.launcher import LauncherGoneError, LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.reconcile import RunKey
 from agents.cluster.working_dir import allowed_folder, is_remote, pack
-from scheduler.contract.sync import DesiredRun, ObservedRun, RunState
+from scheduler.contract.sync import DesiredRun, ObservedRun, Placement, RunState
 
 TIMEOUT_SECONDS = 15.0
 STOP_GRACE_SECONDS = 10
@@ -229,6 +229,8 @@ class RayLauncher:
                 "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_SECONDS),
             }
         }
+        if run.placements[0].mig:
+            environment["env_vars"] |= _pinned(run.placements[0])
         if run.working_dir is not None:
             remote = is_remote(run.working_dir)
             environment["working_dir"] = run.working_dir if remote else self._upload(run.working_dir)
@@ -281,12 +283,18 @@ def _entrypoint(run: DesiredRun) -> str:
 def _resources(run: DesiredRun) -> Mapping[str, Any]:
     """What Ray must set aside for a run on one node."""
     placement = run.placements[0]
-    cards = len(placement.devices) * placement.card_milli / 1000
+    # Ray counts an instance of MIG as a GPU
+    cards = float(len(placement.devices)) if placement.mig else len(placement.devices) * placement.card_milli / 1000
     resources: dict[str, Any] = {"entrypoint_num_cpus": placement.cpus}
     if cards:
         name = RAY_RESOURCES.get(run.vendor or "", run.vendor or "")
         resources |= {"entrypoint_num_gpus": cards} if name == "GPU" else {"entrypoint_resources": {name: cards}}
     return resources
+
+
+def _pinned(placement: Placement) -> dict[str, str]:
+    """What makes a program see the granted instances of MIG and no others: Ray would give it any it counts as a GPU."""
+    return {"CUDA_VISIBLE_DEVICES": ",".join(placement.devices), "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
 
 
 def _failure(job: _Job) -> str:

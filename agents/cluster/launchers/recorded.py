@@ -142,4 +142,5 @@ class RecordedLauncher:
 def _what(run: DesiredRun) -> str:
     """`python train.py on 4 nodes × 8 × 910B3 (lg-ascend-01, …)`."""
     nodes = ", ".join(placement.node for placement in run.placements)
-    return f"{shlex.join(run.entrypoint)} on {len(run.placements)} × {run.per_node} × {run.model or 'CPU only'} ({nodes})"
+    what = " ".join(filter(None, (run.model or "CPU only", run.placements[0].mig)))
+    return f"{shlex.join(run.entrypoint)} on {len(run.placements)} × {run.per_node} × {what} ({nodes})"

@@ -12,8 +12,9 @@ from typing import Any, Protocol, TypeVar
 
 import pynvml
 
-from agents.node.probes.probe import Device, Reading, Sensors
+from agents.node.probes.probe import Device, Instance, Partition, Reading, Sensors
 from scheduler.domain.hardware import Health
+from scheduler.domain.mig import is_profile
 
 ABSENT = frozenset({pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED})
 CARD_FAULTS = {pynvml.NVML_ERROR_GPU_IS_LOST: "gpu_lost", pynvml.NVML_ERROR_RESET_REQUIRED: "reset_required"}
@@ -42,6 +43,8 @@ class Nvml(Protocol):
     def nvmlDeviceGetRemappedRows(self, handle: Any) -> tuple[int, int, int, int]: ...
     def nvmlDeviceGetP2PStatus(self, one: Any, other: Any, capability: int) -> int: ...
     def nvmlDeviceGetMigMode(self, handle: Any) -> list[int]: ...
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle: Any) -> int: ...
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: Any, index: int) -> Any: ...
 
 
 class NvmlProbe:
@@ -138,12 +141,16 @@ class NvmlProbe:
             power_milliwatts=reader.read(nvml.nvmlDeviceGetPowerUsage, handle),
             temperature_celsius=reader.read(nvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
         )
-        reasons = (*self._memory_faults(handle, reader), *self._partitions(handle, reader), *reader.faults)
+        current, _ = reader.read(nvml.nvmlDeviceGetMigMode, handle) or (0, 0)
+        mig = self._partition(handle, reader) if current else None
+        unreadable = ["mig_unreadable"] if current and mig is None else []
+        reasons = (*self._memory_faults(handle, reader), *unreadable, *reader.faults)
         return replace(
             device,
             memory_bytes=memory.total if memory else device.memory_bytes,
             pci_vendor_id=f"{pci.pciDeviceId & 0xFFFF:04x}" if pci else device.pci_vendor_id,
             sensors=sensors,
+            mig=mig,
             health=_health(reasons),
             health_reasons=reasons,
         )
@@ -157,10 +164,24 @@ class NvmlProbe:
         found = {"uncorrected_ecc_errors": uncorrected, "row_remap_pending": pending, "row_remap_failed": failed}
         return [reason for reason, count in found.items() if count]
 
-    def _partitions(self, handle: Any, reader: "_Reader") -> list[str]:
-        """A card split by MIG cannot be given out whole, so it must not be taken for a healthy whole card."""
-        current, _ = reader.read(self._nvml.nvmlDeviceGetMigMode, handle) or (0, 0)
-        return ["mig_enabled"] if current else []
+    def _partition(self, handle: Any, reader: "_Reader") -> Partition | None:
+        """The instances of a card in MIG mode; None where NVML does not tell how many it may have."""
+        slices = reader.read(self._nvml.nvmlDeviceGetMaxMigDeviceCount, handle)
+        if not slices:
+            return None
+        found = (self._instance(handle, index) for index in range(slices))
+        return Partition(slices, tuple(instance for instance in found if instance is not None))
+
+    def _instance(self, handle: Any, index: int) -> Instance | None:
+        """None where there is no instance of that index, or not all of it can be read: such a one is not given out."""
+        nvml, reader = self._nvml, _Reader()
+        instance = reader.read(nvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
+        if instance is None:
+            return None
+        uuid, name = reader.read(nvml.nvmlDeviceGetUUID, instance), reader.read(nvml.nvmlDeviceGetName, instance)
+        memory = reader.read(nvml.nvmlDeviceGetMemoryInfo, instance)
+        profile = (name or "").rpartition("MIG ")[2]  # NVIDIA H800 MIG 3g.40gb
+        return Instance(uuid, profile, memory.total) if uuid and memory and is_profile(profile) else None
 
 
 class _Reader:

@@ -17,6 +17,23 @@ class Sensors:
 
 
 @dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance of a card in MIG mode; `profile` is its vendor's name for its size, such as `3g.40gb`."""
+
+    uuid: str
+    profile: str
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """How a card in MIG mode is cut: `slices` are the compute slices it has, `instances` what has been made of them."""
+
+    slices: int
+    instances: tuple[Instance, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """One card in its vendor's own words: `model` is not yet canonical, `index` is the vendor's numbering.
 
@@ -31,6 +48,7 @@ class Device:
     memory_bytes: int | None = None
     pci_vendor_id: str | None = None
     link_island: int | None = None
+    mig: Partition | None = None
     sensors: Sensors = field(default_factory=Sensors)
     health: Health = Health.HEALTHY
     health_reasons: tuple[str, ...] = ()

@@ -117,12 +117,27 @@ def test_the_next_attempt_of_a_job_gets_the_same_checkpoints(tmp_path: Path) -> 
     assert len(folders) == 1
 
 
+def test_a_program_sees_the_instances_it_was_granted_and_no_others(tmp_path: Path) -> None:
+    ray = FakeRay()
+    granted = Placement(node="n", devices=["MIG-a", "MIG-b"], card_milli=428, mig="3g.40gb")
+    launcher(ray, tmp_path).launch(desired(vendor="nvidia", placements=[granted]))
+    seen = ray.jobs[NAME]["runtime_env"]["env_vars"]
+    assert (seen["CUDA_VISIBLE_DEVICES"], seen["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"]) == ("MIG-a,MIG-b", "1")
+    launcher(ray, tmp_path).launch(desired("att-2", 2, vendor="nvidia", placements=[Placement(node="n", devices=["GPU-a"])]))
+    assert all("CUDA_VISIBLE_DEVICES" not in each["runtime_env"]["env_vars"] for name, each in ray.jobs.items() if name != NAME)
+
+
 @pytest.mark.parametrize(
     ("vendor", "placement", "expected"),
     [
         (None, Placement(node="n", devices=[], cpus=2), {"entrypoint_num_cpus": 2}),
         ("nvidia", Placement(node="n", devices=["a", "b"], cpus=4), {"entrypoint_num_cpus": 4, "entrypoint_num_gpus": 2.0}),
         ("nvidia", Placement(node="n", devices=["a"], card_milli=250), {"entrypoint_num_cpus": 0, "entrypoint_num_gpus": 0.25}),
+        (
+            "nvidia",
+            Placement(node="n", devices=["MIG-a", "MIG-b"], card_milli=428, mig="3g.40gb"),
+            {"entrypoint_num_cpus": 0, "entrypoint_num_gpus": 2.0},
+        ),
         ("huawei", Placement(node="n", devices=["a"] * 8), {"entrypoint_num_cpus": 0, "entrypoint_resources": {"NPU": 8.0}}),
     ],
 )

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from agents.node.collect import Host, NodeIdentity, collect, normalise_hostname, read_host
-from agents.node.probes.probe import Device, Reading, Sensors
-from scheduler.contract.inventory import MAX_ACCELERATORS, Accelerator, NodeName, NodeReport
+from agents.node.probes.probe import Device, Instance, Partition, Reading, Sensors
+from scheduler.contract.inventory import MAX_ACCELERATORS, Accelerator, MigInstance, MigPartition, NodeName, NodeReport
 from scheduler.domain.hardware import HardwareClass, Health, shipped_catalogue
 
 IDENTITY = NodeIdentity(hostname="gpu-01", boot="boot-1", agent_version="0.1.0", labels={"rack": "r1"})
@@ -38,8 +38,13 @@ def test_a_cpu_only_node_is_a_whole_report() -> None:
 
 def test_a_known_card_has_its_canonical_name_and_class() -> None:
     card = _card(replace(CARD, link_island=1))
-    assert card.link_island == 1
+    assert (card.link_island, card.mig) == (1, None)
     assert (card.vendor, card.model, card.hardware_class) == ("nvidia", "H20", HardwareClass.FOREIGN)
+
+
+def test_a_card_in_mig_mode_carries_its_instances() -> None:
+    card = _card(replace(CARD, mig=Partition(7, (Instance("MIG-1", "3g.48gb", 47 * 2**30),))))
+    assert card.mig == MigPartition(slices=7, instances=[MigInstance(uuid="MIG-1", profile="3g.48gb", memory_bytes=47 * 2**30)])
 
 
 def test_an_unknown_model_gets_its_class_from_the_pci_vendor() -> None:

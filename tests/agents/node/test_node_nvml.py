@@ -14,7 +14,7 @@ import pynvml
 import pytest
 
 from agents.node.probes.nvml import NvmlProbe
-from agents.node.probes.probe import Reading, Sensors
+from agents.node.probes.probe import Instance, Partition, Reading, Sensors
 from scheduler.domain.hardware import Health
 
 
@@ -28,6 +28,7 @@ class FakeNvml:
         self.inits = 0
         self.rows = (0, 0, 0, 0)
         self.mig = [0, 0]
+        self.instances: dict[int, str] = {}
         self.links: set[tuple[int, int]] = set()
         self.pairs_asked = 0
 
@@ -57,17 +58,19 @@ class FakeNvml:
         self._fail("nvmlDeviceGetHandleByIndex", index)
         return index
 
-    def nvmlDeviceGetName(self, handle: int) -> str:
-        return "NVIDIA H800"
+    def nvmlDeviceGetName(self, handle: Any) -> str:
+        return "NVIDIA H800" if isinstance(handle, int) else self.instances[handle[1]]
 
-    def nvmlDeviceGetUUID(self, handle: int) -> str:
-        return f"GPU-{handle}"
+    def nvmlDeviceGetUUID(self, handle: Any) -> str:
+        return f"GPU-{handle}" if isinstance(handle, int) else f"MIG-{handle[0]}-{handle[1]}"
 
     def nvmlDeviceGetPciInfo(self, handle: int) -> Any:
         self._fail("nvmlDeviceGetPciInfo", handle)
         return SimpleNamespace(pciDeviceId=0x232410DE)
 
-    def nvmlDeviceGetMemoryInfo(self, handle: int) -> Any:
+    def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any:
+        if not isinstance(handle, int):
+            return SimpleNamespace(total=40_192 * 2**20, used=0)
         self._fail("nvmlDeviceGetMemoryInfo", handle)
         return SimpleNamespace(total=80 * 2**30, used=2**30)
 
@@ -98,6 +101,15 @@ class FakeNvml:
 
     def nvmlDeviceGetMigMode(self, handle: int) -> list[int]:
         return self.mig
+
+    def nvmlDeviceGetMaxMigDeviceCount(self, handle: int) -> int:
+        self._fail("nvmlDeviceGetMaxMigDeviceCount")
+        return 7
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: int, index: int) -> tuple[int, int]:
+        if index not in self.instances:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return handle, index
 
 
 @pytest.mark.parametrize("absence", [pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED])
@@ -169,6 +181,7 @@ def _remap_failed(nvml: FakeNvml) -> None:
 
 def _mig(nvml: FakeNvml) -> None:
     nvml.mig = [1, 1]
+    nvml.broken = {"nvmlDeviceGetMaxMigDeviceCount": pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}
 
 
 def _reset_required(nvml: FakeNvml) -> None:
@@ -184,7 +197,7 @@ def _lost(nvml: FakeNvml) -> None:
     [
         (_remap_pending, Health.DEGRADED, "row_remap_pending"),
         (_remap_failed, Health.DEGRADED, "row_remap_failed"),
-        (_mig, Health.DEGRADED, "mig_enabled"),
+        (_mig, Health.DEGRADED, "mig_unreadable"),
         (_reset_required, Health.DEGRADED, "reset_required"),
         (_lost, Health.LOST, "gpu_lost"),
     ],
@@ -226,6 +239,26 @@ def test_nvml_is_kept_open_and_started_afresh_only_after_a_failure() -> None:
     nvml.broken = {}
     assert len(probe.probe().devices) == 1
     assert nvml.inits == 2
+
+
+def test_a_card_in_mig_mode_is_told_with_its_instances() -> None:
+    nvml = FakeNvml()
+    nvml.mig = [1, 1]
+    nvml.instances = {0: "NVIDIA H800 MIG 3g.40gb", 2: "NVIDIA H800 MIG 1c.3g.40gb", 3: "NVIDIA H800 of no profile"}
+    (card,) = NvmlProbe(nvml).probe().devices
+    assert (card.uuid, card.health, card.health_reasons) == ("GPU-0", Health.HEALTHY, ())
+    size = 40_192 * 2**20
+    assert card.mig == Partition(7, (Instance("MIG-0-0", "3g.40gb", size), Instance("MIG-0-2", "1c.3g.40gb", size)))
+
+
+def test_a_card_that_leaves_mig_mode_with_the_next_reset_is_still_cut() -> None:
+    nvml = FakeNvml()
+    nvml.mig = [1, 0]
+    (card,) = NvmlProbe(nvml).probe().devices
+    assert card.mig == Partition(7)
+    nvml.mig = [0, 1]
+    (card,) = NvmlProbe(nvml).probe().devices
+    assert card.mig is None
 
 
 def test_cards_that_links_join_directly_or_in_a_chain_are_one_island() -> None:
@@ -284,6 +317,7 @@ def test_the_real_binding_reads_a_library(mock_library: Path) -> None:
         "health": "healthy",
         "health_reasons": [],
         "link_island": None,
+        "mig": None,
         "pci_vendor_id": "10de",
         "memory_used_bytes": 2**30,
         "utilisation_percent": 37,
