@@ -11,7 +11,7 @@ from typing import Literal
 
 from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.domain.reasons import Reason
-from scheduler.engine.cycle import cycle
+from scheduler.engine.cycle import decisions_of
 from scheduler.engine.deadline import prospect
 from scheduler.engine.explain import explain
 from scheduler.engine.fleet import NO_KIND
@@ -20,6 +20,7 @@ from scheduler.engine.order import QueuedJob, in_order, resource_name
 from scheduler.engine.room import Room
 from scheduler.engine.snapshot import Decisions, Snapshot
 from scheduler.engine.start import Start, start_of
+from scheduler.engine.state import State
 from scheduler.engine.what_if import Change, Rounds, Variation, changes, granted, offer_of, remedies
 
 MAX_OPTIONS = 16
@@ -88,13 +89,14 @@ def answer(snapshot: Snapshot, job: QueuedJob, others: Sequence[Variation] = ())
     """The answer for a job, in place of its namesake in the queue if there is one. `others` are changes to try beside the
     engine's own, such as another contract."""
     whole = replace(snapshot, queue=[*(each for each in snapshot.queue if each.id != job.id), job])
-    decisions = cycle(whole)
+    state = State.of(whole)
+    decisions = decisions_of(whole, state.backlog, state.round(whole.now))
     ahead = served_before(whole, decisions, job)
     rounds = _behind(snapshot, ahead, decisions)
     grant = granted(decisions, job)
     verdict = None if grant else decisions.verdicts[job.id]
     options = _options(rounds, job, decisions)
-    start = start_of(whole, decisions, job)
+    start = start_of(whole, state, decisions, job)
     helpful = () if grant else tuple(changes(rounds, job, decisions, others))
     started_now_by = [change.reason for change in helpful if change.offer is not None]
     return Answer(

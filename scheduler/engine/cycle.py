@@ -81,9 +81,13 @@ class Everybody:
 
 def cycle(snapshot: Snapshot) -> Decisions:
     """Decide one round. Every queued job gets a grant or a verdict; the snapshot is left as it was."""
-    verdicts = {job.id: Verdict("wait", (job.hold,)) for job in snapshot.queue if job.hold is not None}
     backlog = Backlog(job for job in snapshot.queue if job.hold is None)
-    served = serve(snapshot, backlog, Everybody(len(backlog.lines)))
+    return decisions_of(snapshot, backlog, serve(snapshot, backlog, Everybody(len(backlog.lines))))
+
+
+def decisions_of(snapshot: Snapshot, backlog: Backlog, served: Served) -> Decisions:
+    """What a round in which nobody slept has decided about every job of the queue."""
+    verdicts = {job.id: Verdict("wait", (job.hold,)) for job in snapshot.queue if job.hold is not None}
     for number, verdict in served.of_line.items():
         verdicts.update(dict.fromkeys(backlog.rest(number), verdict))
     promised_at = {each.job: each.at for each in served.promises}

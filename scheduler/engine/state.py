@@ -49,6 +49,17 @@ class State:
         self._waits_for_release: dict[str, Verdict] = {}
         self._sleep = Sleep(fleet, self.backlog)
 
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> "State":
+        """A state to go on with from a moment, which is left as it is. Jobs that are held do not join."""
+        state = cls(snapshot.fleet, snapshot.prices, snapshot.quotas.copy(), snapshot.weights, snapshot.backfill)
+        state.free, state.usage, state.runs = snapshot.free.copy(), snapshot.usage.copy(), Runs.of(snapshot.runs)
+        state.packing, state.windows = snapshot.packing, tuple(snapshot.windows)
+        for run in state.runs:
+            state._enter(run)
+        state.submit(job for job in snapshot.queue if job.hold is None)
+        return state
+
     def submit(self, jobs: Iterable[QueuedJob]) -> None:
         """Let jobs join the queue. A line that sleeps goes on sleeping: who joins it asks for the same."""
         self._sleep.begin(self.backlog.put(jobs))

@@ -14,7 +14,8 @@ from scheduler.engine.answers import Answer, PastUse, Position, answer
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Fleet
 from scheduler.engine.history import History
-from scheduler.engine.order import QueuedJob, in_order, resource_amounts
+from scheduler.engine.order import QueuedJob, held, in_order, resource_amounts
+from scheduler.engine.quota import Queue, Quotas
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import FOREVER, Backfill, Snapshot
 from scheduler.engine.start import Method, Start
@@ -134,6 +135,17 @@ def test_who_is_behind_a_reservation_is_simulated_and_told_how_short_to_be() -> 
     assert found.start == Start(0, 600 * SECOND, Method.SIMULATED)
     assert refused(found) == {"a": ("waiting_behind_reservation",)}
     assert helpful(found) == {"change_shorter_runtime": {"max_runtime": "1m40s"}, "change_higher_priority": {"priority": 75}}
+
+
+def test_who_waits_for_quota_is_told_when_it_comes_back() -> None:
+    """Cards are free all along; what ends gives its queue the quota back."""
+    fleet = Fleet.of([node("n0"), node("n1")])
+    quotas = Quotas.of([Queue("lab", nominal={"model:910B3": 8000})])
+    busy = run("r", place(fleet, "n0"), preemptible=False, ends_at=100 * SECOND, queue="lab")
+    quotas.use("lab", held(fleet, busy.place))
+    found = answer(replace(snapshot(fleet, [], [busy]), quotas=quotas), job("me", gang(1), queue="lab", max_runtime_seconds=10))
+    assert found.reasons[0].code == "waiting_for_quota"
+    assert found.start == Start(0, 100 * SECOND, Method.SIMULATED)
 
 
 def test_without_known_ends_there_is_no_latest() -> None:
