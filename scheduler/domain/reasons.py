@@ -45,6 +45,7 @@ _WORDS = {
     "spine": "汇聚域",
     "maintenance": "维护",
     "reservation": "预留",
+    "preemption": "抢占",
 }
 
 
@@ -79,6 +80,14 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     "waiting_behind_reservation": {
         "en": "would fit in {cluster} now, but could delay a job ahead of it that has cards reserved there in {seconds} s",
         "zh": "集群 {cluster} 现可容纳,但可能推迟排在前面、最迟 {seconds} 秒后在此启动的已预留作业",
+    },
+    "held_by_min_runtime": {
+        "en": "from {until} on {runs} run(s) in {cluster} could be stopped for it; until then each is left its minimum run time",
+        "zh": "自 {until} 起可为其停止集群 {cluster} 中的 {runs} 个运行;此前须保证它们的最短运行时间",
+    },
+    "search_limited": {
+        "en": "the search for a {what} was cut short at its limit of {limit}: there may be one that was not tried",
+        "zh": "{what}方案的搜索已达上限 {limit},可能仍有未尝试的方案",
     },
     "waiting_for_window": {
         "en": "nodes it needs in {cluster} are set aside for {kind} from {start} to {end}, and it could still be running then",

@@ -18,24 +18,25 @@ from scheduler.domain.reasons import Reason
 from scheduler.domain.topology import CLUSTER, LEVEL_NAMES
 from scheduler.engine.backlog import Backlog, Shares
 from scheduler.engine.bounds import Bounds
-from scheduler.engine.deadline import noted
+from scheduler.engine.deadline import moment_after, noted
 from scheduler.engine.explain import NOBODY_KNOWS, explain
 from scheduler.engine.fleet import Bools, Fleet
 from scheduler.engine.offers import Offer, best_offer
 from scheduler.engine.order import QueuedJob, Usage, held, needs
 from scheduler.engine.place import Place, capacity
-from scheduler.engine.preempt import cheapest_victims
+from scheduler.engine.preempt import MAX_SEARCHES, MAX_VICTIMS, cheapest_victims
 from scheduler.engine.quota import RUNNING, Quotas, Resource, Shortfall
-from scheduler.engine.reserve import Outlook, Promise, promise
+from scheduler.engine.reserve import MAX_PROMISES, Outlook, Promise, promise
 from scheduler.engine.room import Room
 from scheduler.engine.round import Round, begin
 from scheduler.engine.runs import Runs
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
-from scheduler.engine.snapshot import ActiveRun, Backfill, Decisions, Grant, Preemption, Snapshot, Verdict
+from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, CutShort, Decisions, Grant, Preemption, Snapshot, Verdict
 
 BEHIND = "waiting_behind_reservation"
 RELEASE = "waiting_for_release"
 OVER_QUOTA = "waiting_for_quota"
+LIMITED = "search_limited"
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ class Served:
     """What every tenant holds then."""
     quotas: Quotas
     """What every queue uses then."""
+    cut_short: CutShort
 
 
 class Sleepers(Protocol):
@@ -91,7 +93,7 @@ def decisions_of(snapshot: Snapshot, backlog: Backlog, served: Served) -> Decisi
     for number, verdict in served.of_line.items():
         verdicts.update(dict.fromkeys(backlog.rest(number), verdict))
     promised_at = {each.job: each.at for each in served.promises}
-    return Decisions(served.grants, served.preemptions, {**verdicts, **served.of_job}, promised_at)
+    return Decisions(served.grants, served.preemptions, {**verdicts, **served.of_job}, promised_at, served.cut_short)
 
 
 def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
@@ -136,6 +138,7 @@ def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
         runs=round_.runs,
         usage=round_.usage,
         quotas=round_.quotas,
+        cut_short=round_.cut_short,
     )
 
 
@@ -148,20 +151,26 @@ def _decide(round_: Round, job: QueuedJob) -> Verdict | None:
             if best is not None:
                 _grant(round_, job, alternative, best, places, reserved=reserved)
                 return None
-    kept = _keep_place(round_, job) or _reclaim(round_, job)
+    notes: list[Reason] = []
+    kept = _keep_place(round_, job) or _reclaim(round_, job, notes)
     closed = [_closed_by_quota(round_, job, shape) for shape in job.shapes]
     if kept is None and all(_nothing_else(round_, shape, lacks) for shape, lacks in zip(job.shapes, closed, strict=True)):
-        kept = _over_quota(round_, job, closed)
-    kept = kept or _make_room(round_, job)
+        kept = _beside(_over_quota(round_, job, closed), notes)
+    kept = kept or _make_room(round_, job, notes)
     if kept is not None:
         return kept
     bound = _bound(round_, job, bounds) if bounds else None
     verdict = bound or explain(round_.snapshot, round_.now, job, [lacks.keys() for lacks in closed])
-    if verdict.kind == "wait" and any(closed):  # what quota alone keeps from it is said beside
-        verdict = Verdict("wait", (*verdict.reasons, *(_least_short(lacks) for lacks in closed if lacks)))
+    if verdict.kind == "never":
+        return verdict
     if may_be_promised(verdict):
-        _promise(round_, job)
-    return verdict
+        _promise(round_, job, notes)
+    return _beside(verdict, [*(_least_short(lacks) for lacks in closed if lacks), *notes])
+
+
+def _beside(verdict: Verdict, notes: Sequence[Reason]) -> Verdict:
+    """A verdict with what else there is to say: what quota alone keeps from the job, who is protected, what was not tried."""
+    return Verdict(verdict.kind, (*verdict.reasons, *notes)) if notes else verdict
 
 
 def may_be_promised(verdict: Verdict) -> bool:
@@ -235,11 +244,15 @@ def _bound(round_: Round, job: QueuedJob, bounds: Bounds) -> Verdict | None:
     return None
 
 
-def _promise(round_: Round, job: QueuedJob) -> None:
+def _promise(round_: Round, job: QueuedJob, notes: list[Reason]) -> None:
     """Promise a blocked job its place, if the policy gives it one and the ends of running jobs tell when."""
     pool = frozenset(kind for shape in job.shapes for kind in round_.snapshot.fleet.kinds_for(shape))
     promised = round_.snapshot.backfill is Backfill.EASY and bool(pool & round_.promised)
-    if promised or not round_.foresees or round_.promise_searches_left == 0:
+    if promised or not round_.foresees:
+        return
+    if round_.promise_searches_left == 0:
+        round_.cut_short = replace(round_.cut_short, promises=round_.cut_short.promises + 1)
+        notes.append(Reason("search_limited", {"what": "reservation", "limit": MAX_PROMISES}))
         return
     round_.promise_searches_left -= 1
     found = promise(round_.snapshot, Outlook(round_.soon.free, round_.runs, round_.promises), job)
@@ -272,7 +285,15 @@ def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places:
         round_.quotas.use(job.queue, counted)
         round_.soon_quotas.use(job.queue, counted)
     run = ActiveRun(
-        job.id, job.id, job.tenant, job.priority, job.preemptible, best.place, ends_at=round_.end_of(job), queue=job.queue
+        attempt=job.id,
+        job=job.id,
+        tenant=job.tenant,
+        priority=job.priority,
+        preemptible=job.preemptible,
+        place=best.place,
+        ends_at=round_.end_of(job),
+        queue=job.queue,
+        protected_until=round_.protection_of(job),
     )
     round_.started.append(run)
     round_.runs.add(run)
@@ -300,24 +321,46 @@ def _releasing_in(round_: Round, cluster: int) -> int:
     return sum(run.place.cluster == cluster for run in round_.runs.releasing.values())
 
 
-def _make_room(round_: Round, job: QueuedJob) -> Verdict | None:
+def _make_room(round_: Round, job: QueuedJob, notes: list[Reason]) -> Verdict | None:
     """Ask lower-priority gangs to stop where that makes the job fit at the least loss."""
     lowest = round_.runs.lowest_preemptible()
-    if round_.searches_left == 0 or lowest is None or lowest >= job.priority:
+    if lowest is None or lowest >= job.priority:
+        return None
+    if round_.searches_left == 0:
+        _give_up(round_, notes, MAX_SEARCHES)
         return None
     round_.searches_left -= 1
-    bounds = round_.bounds(job, soon=True)
-    found = cheapest_victims(round_.snapshot, round_.soon.free, bounds.lefts(round_.snapshot.fleet), job, round_.runs).room
-    if found is None:
-        return None
-    _stop(round_, job, found.victims)
-    return _wait_for(round_, job, found.place, len(found.victims))
+    lefts = round_.bounds(job, soon=True).lefts(round_.snapshot.fleet)
+    search = cheapest_victims(round_.snapshot, round_.soon.free, lefts, job, round_.runs)
+    if search.room is not None:
+        _stop(round_, job, search.room.victims)
+        return _wait_for(round_, job, search.room.place, len(search.room.victims))
+    if search.given_up:
+        _give_up(round_, notes, MAX_VICTIMS)
+    elif round_.protects:
+        later = cheapest_victims(round_.snapshot, round_.soon.free, lefts, job, round_.runs, protected_too=True).room
+        if later is not None:
+            notes.append(_held(round_, later.place, later.victims))
+    return None
 
 
-def _reclaim(round_: Round, job: QueuedJob) -> Verdict | None:
+def _give_up(round_: Round, notes: list[Reason], limit: int) -> None:
+    round_.cut_short = replace(round_.cut_short, preemptions=round_.cut_short.preemptions + 1)
+    notes.append(Reason("search_limited", {"what": "preemption", "limit": limit}))
+
+
+def _held(round_: Round, place: Place, victims: Sequence[ActiveRun]) -> Reason:
+    """From when on those whose stopping would help are no longer protected."""
+    until = max(run.protected_until for run in victims)
+    cluster = round_.snapshot.fleet.clusters[place.cluster]
+    return Reason("held_by_min_runtime", {"cluster": cluster, "runs": len(victims), "until": moment_after(until)})
+
+
+def _reclaim(round_: Round, job: QueuedJob, notes: list[Reason]) -> Verdict | None:
     """A queue that is within its own quota takes back what it lent: gangs of queues that borrow stop, the least loss first.
 
-    Who borrows has accepted that: neither priority nor `preemptible` protects a borrowed gang, and none is stopped in part.
+    Who borrows has accepted that: neither priority nor `preemptible` protects a borrowed gang, only its minimum run time does, and
+    none is stopped in part.
     """
     fleet = round_.snapshot.fleet
     for shape in job.shapes:
@@ -326,22 +369,36 @@ def _reclaim(round_: Round, job: QueuedJob) -> Verdict | None:
             short = round_.soon_quotas.shortfall(job.queue, need)
             if short is None or round_.soon_quotas.would_borrow(job.queue, need):
                 continue
-            for victims, quotas in _borrowers(round_, job, need, short.resource):
-                for run in victims:
-                    round_.soon.give(run.place.allocations)
-                    round_.changed(run.place)
-                found, _ = best_offer(round_, _soon(round_, job), quotas, job, shape)
-                for run in victims:
-                    round_.soon.take(run.place.allocations)
-                    round_.changed(run.place)
-                if found is not None:
-                    _stop(round_, job, victims)
-                    return _wait_for(round_, job, found.place, len(victims))
+            taken_back = _taken_back(round_, job, shape, need, short.resource, protected_too=False)
+            if taken_back is not None:
+                place, victims = taken_back
+                _stop(round_, job, victims)
+                return _wait_for(round_, job, place, len(victims))
+            later = _taken_back(round_, job, shape, need, short.resource, protected_too=True) if round_.protects else None
+            if later is not None:
+                notes.append(_held(round_, *later))
+    return None
+
+
+def _taken_back(
+    round_: Round, job: QueuedJob, shape: Shape, need: Mapping[Resource, int], resource: Resource, *, protected_too: bool
+) -> tuple[Place, list[ActiveRun]] | None:
+    """Where the job would go, and who would have to stop for it."""
+    for victims, quotas in _borrowers(round_, job, need, resource, protected_too=protected_too):
+        for run in victims:
+            round_.soon.give(run.place.allocations)
+            round_.changed(run.place)
+        found, _ = best_offer(round_, _soon(round_, job), quotas, job, shape)
+        for run in victims:
+            round_.soon.take(run.place.allocations)
+            round_.changed(run.place)
+        if found is not None:
+            return found.place, victims
     return None
 
 
 def _borrowers(
-    round_: Round, job: QueuedJob, need: Mapping[Resource, int], resource: Resource
+    round_: Round, job: QueuedJob, need: Mapping[Resource, int], resource: Resource, *, protected_too: bool
 ) -> Iterator[tuple[list[ActiveRun], Quotas]]:
     """Whose stopping brings the job within its quota, and the quotas then: those it cannot do without, then all that lose least."""
     if round_.borrowers is None:
@@ -351,10 +408,11 @@ def _borrowers(
     while round_.borrowers and not round_.runs.holds(round_.borrowers[0]):
         round_.borrowers.popleft()
     cohort, trial, victims = round_.soon_quotas.cohort(job.queue), round_.soon_quotas.copy(), []
-    new = {run.job for run in round_.started}
+    new, until = {run.job for run in round_.started}, FOREVER if protected_too else round_.snapshot.now
     for run in round_.borrowers:
         if (
             run.job in new
+            or run.protected_until > until
             or not round_.runs.holds(run)
             or trial.cohort(run.queue) != cohort
             or not trial.borrowed(run.queue, resource)

@@ -61,10 +61,12 @@ class QueuedJob:
     deadline: int | None = None
     preemptible: bool = False
     """Whether it may be stopped once it runs."""
+    min_runtime_seconds: int = 0
+    """How long it is left alone once it has been granted, whoever could use its cards."""
 
 
 _OWN = {"id", "submitted_at", "hold"}
-_STANDING = {"tenant", "priority", "deadline"}
+_STANDING = {"tenant", "priority", "deadline", "min_runtime_seconds"}
 
 stand_alike = attrgetter(*(field.name for field in fields(QueuedJob) if field.name not in _OWN))
 """Everything about a job but who it is and since when it waits: jobs that agree in it stand in one line."""

@@ -7,7 +7,7 @@ what a gang over several nodes is worth. What is found is irreducible; and where
 does, every set of those is tried, so that nothing in that place loses less.
 
 Bounded: at most `MAX_SEARCHES` jobs a round are searched for, each over `MAX_VICTIMS` gangs in one place. What that cuts short is
-counted (`Decisions.searches_given_up`) and said in the job's verdict.
+counted (`Decisions.cut_short`) and said in the job's verdict.
 """
 
 from collections import defaultdict
@@ -23,7 +23,7 @@ from scheduler.engine.place import Place, node_fits, place_on
 from scheduler.engine.room import View
 from scheduler.engine.runs import Runs
 from scheduler.engine.shape import Shape
-from scheduler.engine.snapshot import ActiveRun, Snapshot
+from scheduler.engine.snapshot import FOREVER, ActiveRun, Snapshot
 from scheduler.engine.topology import gang_nodes, together
 
 MAX_SEARCHES = 64
@@ -66,18 +66,22 @@ class Search:
     given_up: bool
 
 
-def cheapest_victims(snapshot: Snapshot, soon: Free, lefts: Sequence[Free], job: QueuedJob, runs: Runs) -> Search:
+def cheapest_victims(
+    snapshot: Snapshot, soon: Free, lefts: Sequence[Free], job: QueuedJob, runs: Runs, *, protected_too: bool = False
+) -> Search:
     """The room that costs least, over every alternative, cluster and kind of card; none where no lower-priority set helps.
 
-    Of `soon` the job may take no more than any of `lefts` leaves it (`bounds`).
+    Of `soon` the job may take no more than any of `lefts` leaves it (`bounds`). With `protected_too`, runs that are protected now
+    are taken as if they were not.
     """
+    until = FOREVER if protected_too else snapshot.now
     trial = View(snapshot.fleet, soon.copy(), lefts)
     sites = [
         site
         for shape in job.shapes
         for kind in snapshot.fleet.kinds_for(shape)
         for cluster, useful in _could_hold(snapshot, lefts, job, shape, kind)
-        if (site := _Site.of(snapshot, trial, job, shape, kind, cluster, useful, runs)).candidates
+        if (site := _Site.of(snapshot, trial, job, shape, kind, cluster, useful, runs, until)).candidates
     ]
     first = [site.cheapest_first() for site in sites]
     found = sorted((room.standing(), number) for number, room in enumerate(first) if room is not None)
@@ -126,13 +130,25 @@ class _Site:
 
     @classmethod
     def of(
-        cls, snapshot: Snapshot, trial: View, job: QueuedJob, shape: Shape, kind: int, cluster: int, useful: list[int], runs: Runs
+        cls,
+        snapshot: Snapshot,
+        trial: View,
+        job: QueuedJob,
+        shape: Shape,
+        kind: int,
+        cluster: int,
+        useful: list[int],
+        runs: Runs,
+        unprotected_by: int,
     ) -> "_Site":
         helping = set(useful)
         candidates = [
             run
             for run in runs.in_cluster(cluster)
-            if run.preemptible and run.priority < job.priority and any(part.node in helping for part in run.place.allocations)
+            if run.preemptible
+            and run.priority < job.priority
+            and run.protected_until <= unprotected_by
+            and any(part.node in helping for part in run.place.allocations)
         ]
         lost = {run.attempt: run.lost_card_seconds(snapshot.now) for run in candidates}
         candidates.sort(key=lambda run: (lost[run.attempt], run.priority, run.attempt))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.engine.bounds import UNBOUND, Bounds
 from scheduler.engine.drain import overstaying
 from scheduler.engine.fleet import NO_KIND, Bools, Ints
@@ -16,7 +17,7 @@ from scheduler.engine.quota import Quotas
 from scheduler.engine.reserve import MAX_PROMISES, Promise, ends_at
 from scheduler.engine.room import Room, View
 from scheduler.engine.runs import Runs
-from scheduler.engine.snapshot import ActiveRun, Backfill, Grant, Preemption, Snapshot
+from scheduler.engine.snapshot import NOTHING_CUT, ActiveRun, Backfill, CutShort, Grant, Preemption, Snapshot
 from scheduler.engine.window import binding
 
 NO_PRICE = 2**62
@@ -41,6 +42,7 @@ class Round:
     """Whether it was known of any run, or window, when it ends, before the round began: else nothing can be promised in it."""
     searches_left: int = MAX_SEARCHES
     promise_searches_left: int = MAX_PROMISES
+    cut_short: CutShort = NOTHING_CUT
     grants: list[Grant] = field(default_factory=list)
     preemptions: list[Preemption] = field(default_factory=list)
     started: list[ActiveRun] = field(default_factory=list)
@@ -53,6 +55,15 @@ class Round:
     views: dict[tuple[bool, tuple[tuple[str, ...], ...]], View] = field(default_factory=dict)
     tariffs: dict[tuple[str, int], Ints] = field(default_factory=dict)
     permits: dict[frozenset[str] | None, Bools] = field(default_factory=dict)
+
+    @property
+    def protects(self) -> bool:
+        """Whether any run may still be within its minimum run time."""
+        return self.runs.protected_until > self.snapshot.now
+
+    def protection_of(self, job: QueuedJob) -> int:
+        """Until when a job that starts now is stopped for no other; 0 where it is not protected at all."""
+        return self.snapshot.now + job.min_runtime_seconds * MICROS_PER_SECOND if job.min_runtime_seconds else 0
 
     def likeness(self, job: QueuedJob) -> object:
         """What jobs have in common that fare alike in this round."""

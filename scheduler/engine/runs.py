@@ -65,7 +65,7 @@ def _ints(values: Iterable[int]) -> Ints:
 class Runs(Collection[ActiveRun]):
     """Every run that holds cards. `releasing`: those that have been asked to stop, by attempt; only the others are found below."""
 
-    __slots__ = ("_by_cluster", "_ending", "_ends", "_own", "_preemptible", "releasing")
+    __slots__ = ("_by_cluster", "_ending", "_ends", "_own", "_preemptible", "protected_until", "releasing")
 
     def __init__(self) -> None:
         self.releasing: dict[str, ActiveRun] = {}
@@ -75,6 +75,8 @@ class Runs(Collection[ActiveRun]):
         self._preemptible: Counter[int] = Counter()
         """How many preemptible runs there are of each priority."""
         self._ending = 0
+        self.protected_until = 0
+        """After this no run is protected; it may be later than the last that is."""
         self._ends: dict[int, Ends] = {}
 
     @classmethod
@@ -94,6 +96,7 @@ class Runs(Collection[ActiveRun]):
         self._own_cluster(run.place.cluster)[run.attempt] = run
         self._preemptible[run.priority] += run.preemptible
         self._ending += run.ends_at < FOREVER
+        self.protected_until = max(self.protected_until, run.protected_until)
 
     def remove(self, run: ActiveRun) -> None:
         """Raises KeyError if it is not there as it is given."""
@@ -146,6 +149,7 @@ class Runs(Collection[ActiveRun]):
         fork._by_cluster = dict(self._by_cluster)
         fork._preemptible = self._preemptible.copy()
         fork._ending = self._ending
+        fork.protected_until = self.protected_until
         fork._ends = dict(self._ends)
         self._own.clear()
         return fork

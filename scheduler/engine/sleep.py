@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from scheduler.engine.backlog import NOBODY, Backlog, Shares
-from scheduler.engine.cycle import BEHIND, OVER_QUOTA, Served, may_be_promised
+from scheduler.engine.cycle import BEHIND, LIMITED, OVER_QUOTA, Served, may_be_promised
 from scheduler.engine.fleet import NO_KIND, Bools, Fleet, Free, Ints
 from scheduler.engine.order import needs
 from scheduler.engine.place import Place
@@ -147,6 +147,10 @@ class Sleep:
         self._awake = {number for number, _ in self._promised.values()} | {line_of[job] for job in served.of_job}
         if served.started:  # they could not be taken back from in the round that they started in
             self._awake |= self._lenders
+        # whoever was not searched for is next time, when those before it sleep
+        self._awake |= {
+            number for number, verdict in served.of_line.items() if any(each.code == LIMITED for each in verdict.reasons)
+        }
         self._touched.clear()
         self._cohorts_touched.clear()
         self._gone = False

@@ -44,7 +44,8 @@ class ActiveRun:
     """An attempt that holds cards. Stopping it now loses the card-seconds since `safe_at`, its start or last checkpoint.
 
     `safe_at` is None while the attempt has not started: nothing is lost. `releasing`: it has been asked to stop already.
-    It ends at `ends_at` at the latest, `FOREVER` where nobody knows.
+    It ends at `ends_at` at the latest, `FOREVER` where nobody knows. Until `protected_until` it is stopped for no job, only for a
+    window.
     """
 
     attempt: str
@@ -57,6 +58,7 @@ class ActiveRun:
     releasing: bool = False
     ends_at: int = FOREVER
     queue: str = ""
+    protected_until: int = 0
 
     def lost_card_seconds(self, now: int) -> int:
         if self.safe_at is None:
@@ -122,6 +124,18 @@ class Verdict:
     reasons: tuple[Reason, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class CutShort:
+    """What the limits on searching kept a round from trying: jobs for which it did not find out whom to stop, and blocked jobs for
+    which it did not look for a promise."""
+
+    preemptions: int = 0
+    promises: int = 0
+
+
+NOTHING_CUT = CutShort()
+
+
 @dataclass(frozen=True)
 class Decisions:
     """The outcome of a round: every queued job has either a grant or a verdict."""
@@ -131,3 +145,4 @@ class Decisions:
     verdicts: Mapping[str, Verdict]
     promised_at: Mapping[str, int] = field(default_factory=dict)
     """For each job that was promised a place: when it starts at the latest, in microseconds."""
+    cut_short: CutShort = NOTHING_CUT

@@ -6,6 +6,7 @@ on the whole of it.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from heapq import heappop, heappush
 
 from scheduler.engine.backlog import Backlog
 from scheduler.engine.cycle import Served, serve
@@ -43,6 +44,8 @@ class State:
         self.packing: Packing | None = None
         """The demand that nodes are chosen by; may be set anew at any time."""
         self.windows: tuple[Window, ...] = ()
+        self._protected: list[tuple[int, int]] = []
+        """Until when a run is protected, and in which cluster: a heap."""
         self._looked_at = FOREVER
         """When the last round was."""
         self._run_of: dict[str, ActiveRun] = {}
@@ -123,6 +126,7 @@ class State:
         self.fleet, self.quotas, self.weights, self.backfill = fleet, quotas, weights, backfill
         self.free, self.usage, self.runs = fleet.all_free(), replace(Usage.none(fleet), past=self.usage.past), Runs()
         self.windows = ()
+        self._protected.clear()
         self._run_of.clear()
         self._waits_for_release = {}
         self._sleep = Sleep(fleet, self.backlog)
@@ -138,6 +142,8 @@ class State:
         """Serve whoever could be helped by what has changed since the last round."""
         if any(self._looked_at < moment <= now for each in self.windows for moment in (each.start, each.end)):
             self._sleep.wake_all()
+        while self._protected and self._protected[0][0] <= now:
+            self._sleep.touch(heappop(self._protected)[1])
         self._looked_at = now
         self._sleep.lowest_preemptible = self.runs.lowest_preemptible()
         served = serve(self.snapshot(now), self.backlog, self._sleep)
@@ -171,6 +177,8 @@ class State:
 
     def _enter(self, run: ActiveRun) -> None:
         self._run_of[run.job] = run
+        if run.protected_until:
+            heappush(self._protected, (run.protected_until, run.place.cluster))
         if not (run.preemptible or run.releasing):
             self._sleep.reclaimable.take(run.place.allocations)
 

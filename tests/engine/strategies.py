@@ -158,6 +158,7 @@ def active_runs(draw: st.DrawFn, fleet: Fleet) -> list[ActiveRun]:
             safe_at=draw(st.one_of(st.none(), st.integers(0, 1000).map(lambda seconds: seconds * SECOND))),
             releasing=_seldom(draw),
             ends_at=draw(st.sampled_from((FOREVER, NOW - SECOND, NOW + 50 * SECOND, NOW + 300 * SECOND))),
+            protected_until=draw(st.sampled_from((0, 0, 0, NOW, NOW + 60 * SECOND))),
         )
         for grant in granted
     ]

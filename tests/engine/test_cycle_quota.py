@@ -74,6 +74,15 @@ def test_each_of_two_lenders_jobs_takes_back_its_own_share() -> None:
     assert decisions.verdicts["j2"].reasons[0].code == "waiting_for_quota", "a third would have to borrow"
 
 
+def test_a_borrowed_gang_is_left_its_minimum_run_time() -> None:
+    borrowed = [of("firm", f"n{number}", protected_until=160 * SECOND) for number in range(4)]
+    free_limit = (TREE[0], TREE[1], Queue("firm", parent="city", nominal={"model:910B3": 16 * CARDS}))
+    decisions = decide([job("j", gang(1), queue="lab")], borrowed, free_limit)
+    assert decisions.preemptions == ()
+    held = decisions.verdicts["j"].reasons[-1]
+    assert (held.code, held.numbers["until"]) == ("held_by_min_runtime", "1970-01-01T00:02:40Z")
+
+
 def test_who_would_borrow_takes_nothing_back() -> None:
     runs = [of("lab", "n0"), of("lab", "n1"), of("firm", "n2"), of("firm", "n3")]
     decisions = decide([job("j", gang(1), queue="lab")], runs)

@@ -115,6 +115,7 @@ def test_only_preemptible_runs_of_lower_priority_are_stopped(moment: Snapshot) -
             continue
         victim = runs[preemption.attempt]
         assert victim.preemptible and not victim.releasing
+        assert victim.protected_until <= moment.now
         assert victim.priority < jobs[preemption.by].priority == preemption.priority
         assert decisions.verdicts[preemption.by].reasons[0].code == "waiting_for_release"
     attempts = [preemption.attempt for preemption in decisions.preemptions]

@@ -4,16 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
+import pytest
 from hypothesis import given, settings
 
-from scheduler.engine.cycle import cycle
+from scheduler.engine.backlog import Backlog
+from scheduler.engine.cycle import Everybody, cycle, serve
 from scheduler.engine.fleet import Allocation, Fleet
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import Place, place_in
-from scheduler.engine.preempt import cheapest_victims
+from scheduler.engine.preempt import MAX_SEARCHES, cheapest_victims
 from scheduler.engine.runs import Runs
 from scheduler.engine.shape import Shape
-from scheduler.engine.snapshot import ActiveRun, Snapshot
+from scheduler.engine.snapshot import ActiveRun, CutShort, Snapshot
 from tests.engine import oracle
 from tests.engine.builders import HOPPER, SECOND, gang, job, node, place, quote, run, snapshot
 from tests.engine.strategies import snapshots
@@ -42,6 +44,71 @@ def test_equals_and_the_protected_are_left_alone() -> None:
     equal = run("equal", place(FLEET, "n1"), priority=75)
     protected = run("protected", place(FLEET, "n2"), preemptible=False)
     assert _stopped([equal, protected], gang()) == set()
+
+
+def test_who_has_not_run_its_minimum_is_left_alone_and_the_job_is_told_until_when() -> None:
+    fresh = run("fresh", place(FLEET, "n1"), safe_at=NOW, protected_until=NOW + 60 * SECOND)
+    seasoned = run("seasoned", place(FLEET, "n2"), safe_at=0, protected_until=NOW)
+    assert _stopped([fresh, seasoned], gang()) == {"seasoned"}, "though stopping the other would lose nothing"
+    decisions = cycle(snapshot(FLEET, [job("urgent", gang(2), priority=75)], [fresh, seasoned], now=NOW))
+    assert decisions.preemptions == ()
+    waits, held = decisions.verdicts["urgent"].reasons
+    assert (waits.code, held.code) == ("waiting_for_cards", "held_by_min_runtime")
+    assert dict(held.numbers) == {"cluster": "a", "runs": 2, "until": "1970-01-01T01:01:00Z"}
+    later = snapshot(FLEET, [job("urgent", gang(2), priority=75)], [fresh, seasoned], now=NOW + 60 * SECOND)
+    assert {each.attempt for each in cycle(later).preemptions} == {"fresh", "seasoned"}
+
+
+def test_a_job_is_protected_from_when_it_is_granted() -> None:
+    served = serve(snapshot(FLEET, [], now=NOW), Backlog([job("j", min_runtime_seconds=60), job("k")]), Everybody(2))
+    assert {each.job: each.protected_until for each in served.started} == {"j": NOW + 60 * SECOND, "k": 0}
+
+
+def test_a_search_that_is_cut_short_is_counted_and_told() -> None:
+    """Stopping `low` helps none of these gangs of two nodes; after `MAX_SEARCHES` of them it is not even tried."""
+    runs = [run("low", place(FLEET, "n1")), run("equal", place(FLEET, "n2"), priority=75)]
+    wide = [job(f"j{number:02}", gang(2, cpu_milli=number), priority=75, submitted_at=number) for number in range(MAX_SEARCHES + 2)]
+    decisions = cycle(snapshot(FLEET, wide, runs))
+    assert decisions.cut_short == CutShort(preemptions=2)
+    told = [[reason.code for reason in decisions.verdicts[each.id].reasons] for each in wide]
+    assert told == [["waiting_for_cards"]] * MAX_SEARCHES + [["waiting_for_cards", "search_limited"]] * 2
+    limited = decisions.verdicts[wide[-1].id].reasons[1]
+    assert "64" in limited.text("en")
+    assert "抢占" in limited.text("zh")
+
+
+def test_a_search_among_too_many_gangs_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sixteen single cards hold two nodes; with one gang a place, and no closer look, nobody finds two nodes."""
+    monkeypatch.setattr("scheduler.engine.preempt.MAX_VICTIMS", 1)
+    runs = [
+        run(f"{name}-{slot}", Place(0, 0, (Allocation(FLEET.index["a", name], (slot,), 1000, 0, 0),), 0.0))
+        for name in ("n1", "n2")
+        for slot in range(8)
+    ]
+    decisions = cycle(snapshot(FLEET, [job("wide", gang(2), priority=75)], runs))
+    assert decisions.cut_short == CutShort(preemptions=1)
+    assert decisions.verdicts["wide"].reasons[-1].code == "search_limited"
+    monkeypatch.undo()
+    assert len(cycle(snapshot(FLEET, [job("wide", gang(2), priority=75)], runs)).preemptions) == 16
+
+
+def test_where_the_cheapest_gangs_do_not_help_it_looks_node_by_node() -> None:
+    """Three hundred cheap gangs of one card are spread over nodes whose other cards are dear; one node is cheap as a whole."""
+    fleet = Fleet.of([node(f"n{number:03}") for number in range(301)])
+    runs = [
+        run(f"{row:03}-{slot}", Place(0, 0, (Allocation(row, (slot,), 1000, 0, 0),), 0.0), safe_at=NOW - (slot > 0) * 900 * SECOND)
+        for row in range(300)
+        for slot in range(8)
+    ]
+    runs += [
+        run(f"300-{slot}", Place(0, 0, (Allocation(300, (slot,), 1000, 0, 0),), 0.0), safe_at=NOW - 10 * SECOND)
+        for slot in range(8)
+    ]
+    moment = snapshot(fleet, [], runs, now=NOW)
+    room = cheapest_victims(moment, moment.free, (), job("urgent", priority=75), Runs.of(runs)).room
+    assert room is not None
+    assert {victim.attempt for victim in room.victims} == {f"300-{slot}" for slot in range(8)}
+    assert room.lost_card_seconds == 80
 
 
 def test_nobody_is_stopped_in_vain() -> None:
@@ -109,7 +176,11 @@ def test_no_other_set_of_gangs_loses_less(moment: Snapshot) -> None:
         if _fits_anywhere(moment, wanted, ()):
             continue
         room = cheapest_victims(moment, moment.free, (), wanted, Runs.of(moment.runs)).room
-        preemptible = [each for each in moment.runs if each.preemptible and not each.releasing and each.priority < wanted.priority]
+        preemptible = [
+            each
+            for each in moment.runs
+            if each.preemptible and not each.releasing and each.priority < wanted.priority and each.protected_until <= moment.now
+        ]
         losses = [
             sum(each.lost_card_seconds(moment.now) for each in stopped)
             for size in range(1, len(preemptible) + 1)

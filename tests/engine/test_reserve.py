@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scheduler.contract.window import WindowKind
 from scheduler.engine.cycle import Served, cycle
 from scheduler.engine.fleet import Fleet
-from scheduler.engine.snapshot import ActiveRun, Backfill, Snapshot
+from scheduler.engine.reserve import MAX_PROMISES
+from scheduler.engine.snapshot import ActiveRun, Backfill, CutShort, Snapshot
 from scheduler.engine.state import State
 from scheduler.engine.window import Window
 from tests.engine.builders import HOPPER, SECOND, gang, job, node, place, run, snapshot
@@ -84,6 +85,15 @@ def test_what_is_left_beside_a_promise_is_given_once() -> None:
     decisions = cycle(snapshot(fleet, [head, *endless, short], [ends]))
     assert decisions.promised_at["head"] == 100 * SECOND
     assert [grant.job for grant in decisions.grants] == ["endless-0", "short"]
+
+
+def test_promises_that_were_not_looked_for_are_counted_and_told() -> None:
+    one = Fleet.of([node("n0")])
+    queue = [job(f"j{number:02}", gang(1), submitted_at=number, max_runtime_seconds=50) for number in range(MAX_PROMISES + 3)]
+    running = [run("r", place(one, "n0"), preemptible=False, ends_at=100 * SECOND)]
+    decisions = cycle(replace(snapshot(one, queue, running), backfill=Backfill.CONSERVATIVE))
+    assert (len(decisions.promised_at), decisions.cut_short) == (MAX_PROMISES, CutShort(promises=1)), "three jobs, in one line"
+    assert {decisions.verdicts[each.id].reasons[-1].code for each in queue[MAX_PROMISES:]} == {"search_limited"}
 
 
 def test_conservative_promises_each_job_of_a_line_its_own_start() -> None:

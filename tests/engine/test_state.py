@@ -71,6 +71,7 @@ class Arrival:
     priority: int
     preemptible: bool
     max_runtime_seconds: int | None
+    min_runtime_seconds: int
 
 
 ARRIVALS = st.builds(
@@ -80,6 +81,7 @@ ARRIVALS = st.builds(
     priority=st.sampled_from([25, 50, 50, 75]),
     preemptible=st.booleans(),
     max_runtime_seconds=st.sampled_from([None, 1, 3, 10]),
+    min_runtime_seconds=st.sampled_from([0, 0, 2, 5]),
 )
 TURNS = st.one_of(
     st.lists(ARRIVALS, min_size=1, max_size=5),
@@ -132,6 +134,7 @@ def _job(id_: str, arrival: Arrival, now: int) -> QueuedJob:
         priority=arrival.priority,
         preemptible=arrival.preemptible,
         max_runtime_seconds=arrival.max_runtime_seconds,
+        min_runtime_seconds=arrival.min_runtime_seconds,
         submitted_at=now,
     )
 
