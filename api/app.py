@@ -2,11 +2,13 @@
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from prometheus_client import CollectorRegistry
 
 from api import problems
 from api.city import City
 from api.limits import BodyLimit
-from api.routers import answers, clusters, costs, health, inventory, jobs, queues, registry, scheduling, windows
+from api.metrics import RequestMetrics
+from api.routers import answers, clusters, costs, health, inventory, jobs, metrics, queues, registry, scheduling, windows
 
 VERSION = "1"
 
@@ -30,9 +32,11 @@ def build_app() -> FastAPI:
         openapi_url=None,
         generate_unique_id_function=_operation_id,
     )
+    app.state.metrics = CollectorRegistry()
     app.add_middleware(BodyLimit)
+    app.add_middleware(RequestMetrics, registry=app.state.metrics)
     problems.install(app)
-    for noun in (jobs, answers, inventory, registry, queues, scheduling, windows, clusters, costs, health):
+    for noun in (jobs, answers, inventory, registry, queues, scheduling, windows, clusters, costs, health, metrics):
         app.include_router(noun.router)
     return app
 

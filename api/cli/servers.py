@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 import uvicorn
+from prometheus_client import start_http_server
 from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -22,6 +23,7 @@ from api.routers.registry import store_token
 from scheduler.contract.registry import Role, TokenRequest
 from scheduler.service.dispatcher import Dispatcher, Pace, make_id, utc_now
 from scheduler.service.expiry import Patience
+from scheduler.service.metrics import RoundMetrics
 from scheduler.store.database import CITY, Database
 from scheduler.store.live import Live
 from scheduler.store.migrate import migrate as migrate_database
@@ -53,8 +55,12 @@ def dispatcher(
     meter_seconds: Annotated[int, typer.Option(min=1, max=3600, help="The longest a run goes without a cost line.")] = 3600,
     grant_seconds: Annotated[int, typer.Option(min=5, max=3600, help="For a live cluster to start a grant.")] = 120,
     grace_seconds: Annotated[int, typer.Option(min=31, max=86_400, help="For a silent cluster to come back.")] = 600,
+    metrics_host: Annotated[str, typer.Option(help="Address for /metrics.")] = "127.0.0.1",
+    metrics_port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port for /metrics; none without it.")] = None,
 ) -> None:
     """Schedule, meter and watch, while this process leads."""
+    if metrics_port is not None:
+        check_port(metrics_host, metrics_port, "--metrics-port")
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
     city = open_city(database, redis)
     pace = Pace(
@@ -62,9 +68,11 @@ def dispatcher(
         meter=timedelta(seconds=meter_seconds),
         patience=Patience(timedelta(seconds=grant_seconds), timedelta(seconds=grace_seconds)),
     )
-    holder = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+    holder, metrics = f"{socket.gethostname()}-{secrets.token_hex(4)}", RoundMetrics()
+    if metrics_port is not None:
+        start_http_server(metrics_port, metrics_host, metrics.registry)
     with stop_on_signals() as stop:
-        Dispatcher(city.database, city.live, holder, pace, utc_now).run(stop)
+        Dispatcher(city.database, city.live, holder, pace, utc_now, metrics).run(stop)
 
 
 def migrate(database: DatabaseUrl) -> None:
@@ -116,7 +124,7 @@ def open_database(url: str) -> Database:
         raise UsageProblemError(f"the database cannot be opened ({type(error).__name__}): correct --database") from error
 
 
-def check_port(host: str, port: int) -> None:
+def check_port(host: str, port: int, option: str = "--port") -> None:
     """Raises UsageProblemError when something listens there already, before anything is started."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -124,7 +132,7 @@ def check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise UsageProblemError(
-                f"{host}:{port} cannot be listened on ({error.strerror}): choose another with --port"
+                f"{host}:{port} cannot be listened on ({error.strerror}): choose another with {option}"
             ) from error
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from scheduler.contract.base import Key, Moment, Price, Text, Uscc, Wire
+from scheduler.contract.scheduling import MinRuntime
 from scheduler.domain.money import MICROS_PER_CNY, parse_cny
 
 MAX_PRICE_MICROS = 10_000 * MICROS_PER_CNY
@@ -150,6 +151,7 @@ class QueueSpec(Wire):
 
     `nominal` is its own; `borrowing_limit` the most it may use beyond (absent: whatever others leave); `lending_limit` the most
     others may use of it (absent: all). A resource nobody in the tree has a nominal for is unlimited. `weight` divides its share.
+    `min_runtime` protects its attempts from being stopped for other jobs; absent, it is that of the queue above, or the city's.
     """
 
     name: Key
@@ -160,6 +162,7 @@ class QueueSpec(Wire):
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     max_running: Annotated[int, Field(ge=0, le=10**6)] | None = None
     max_pending: Annotated[int, Field(ge=0, le=10**6)] | None = None
+    min_runtime: MinRuntime | None = None
 
 
 class QueueView(QueueSpec):

@@ -2,13 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, StringConstraints
 
 from scheduler.contract.base import Duration, Wire
 from scheduler.domain.clock import format_duration, parse_duration_seconds
 
 MIN_HALF_LIFE_SECONDS = 3600
 MAX_HALF_LIFE_SECONDS = 90 * 86_400
+MAX_MIN_RUNTIME_SECONDS = 7 * 86_400
 
 
 def _half_life(text: str) -> str:
@@ -18,6 +19,16 @@ def _half_life(text: str) -> str:
     return text
 
 
+def _min_runtime(text: str) -> str:
+    if parse_duration_seconds(text) > MAX_MIN_RUNTIME_SECONDS:
+        raise ValueError(f"at most {format_duration(MAX_MIN_RUNTIME_SECONDS)} is allowed, or 0s for none")
+    return text
+
+
+MinRuntime = Annotated[str, StringConstraints(max_length=20), AfterValidator(_min_runtime)]
+"""How long an attempt is left alone, such as `10m`, or `0s`."""
+
+
 class SchedulingPolicy(Wire):
     """What the operator has chosen for the whole city; what is left out is as it was shipped.
 
@@ -25,10 +36,14 @@ class SchedulingPolicy(Wire):
     jobs go in front, and more of those that wait know when they start at the latest.
     `half_life`: what a tenant has used counts against it beside what it holds now, and half as much with every half-life that
     has passed since; null lets only the present count.
+    `min_runtime`: an attempt is stopped for no other job, and moved nowhere, before it has had its cards for so long, whatever
+    its priority and whoever lent them; as shipped nobody is protected. A queue may have its own.
     """
 
     backfill: Literal["easy", "conservative"] = "easy"
     half_life: Annotated[Duration, AfterValidator(_half_life)] | None = "7d"
+
+    min_runtime: MinRuntime = "0s"
 
     @property
     def half_life_seconds(self) -> int | None:

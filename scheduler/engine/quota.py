@@ -39,7 +39,8 @@ class Queue:
 
     `nominal` is its own, `borrowing_limit` the most it may use beyond that (absent: whatever others leave), `lending_limit` the
     most of its quota that others may use (absent: all). `weight` divides its share when queues that borrow are compared.
-    `max_running` limits the jobs that run in it and below it, `max_pending` those that may wait in it.
+    `max_running` limits the jobs that run in it and below it, `max_pending` those that may wait in it. Its runs are left alone for
+    `min_runtime_seconds` (absent: as the queue above says).
     """
 
     name: str
@@ -50,6 +51,7 @@ class Queue:
     weight: int = 1
     max_running: int | None = None
     max_pending: int | None = None
+    min_runtime_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

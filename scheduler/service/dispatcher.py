@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from secrets import token_bytes
 from threading import Event
+from time import perf_counter
 
 from redis import RedisError
 from sqlalchemy import select, update
@@ -33,6 +34,7 @@ from scheduler.service.expiry import Patience, expire
 from scheduler.service.leadership import DeposedError, Lease, acquire, confirm, resign
 from scheduler.service.lifecycle import as_json, ask_to_stop, give_up, lock_job, record
 from scheduler.service.meter import is_due, post_due
+from scheduler.service.metrics import RoundMetrics
 from scheduler.service.mirror import Mirror
 from scheduler.service.registry import Registry, load_registry
 from scheduler.service.tags import claim_day
@@ -61,12 +63,21 @@ class Pace:
 class Dispatcher:
     """One candidate for leadership. `holder` names the process; two dispatchers never share one."""
 
-    def __init__(self, database: Database, live: Live, holder: str, pace: Pace, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        live: Live,
+        holder: str,
+        pace: Pace,
+        clock: Callable[[], datetime],
+        metrics: RoundMetrics | None = None,
+    ) -> None:
         self._database = database
         self._live = live
         self._holder = holder
         self._pace = pace
         self._clock = clock
+        self._metrics = metrics or RoundMetrics()
         self._mirror = Mirror()
 
     def run(self, stop: Event) -> None:
@@ -88,6 +99,7 @@ class Dispatcher:
         now = self._clock()
         with self._database.write(CITY) as session:
             lease = acquire(session, self._holder, now)
+            self._metrics.leads(lease is not None)
             if lease is None:
                 self._mirror.forget()
                 return None
@@ -107,7 +119,9 @@ class Dispatcher:
         with self._database.read(CITY) as session:
             mirror.refresh(session, heard_at, now)
         state = mirror.state
+        began = perf_counter()
         served = state.round(to_micros(now))
+        self._metrics.round(served, state, perf_counter() - began)
         if served.grants or served.preemptions:
             with self._database.write(CITY) as session:
                 confirm(session, lease)

@@ -22,7 +22,7 @@ from scheduler.engine.fleet import Fleet
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import Shape
-from scheduler.engine.snapshot import Backfill, Snapshot, Verdict
+from scheduler.engine.snapshot import ActiveRun, Backfill, Snapshot, Verdict
 from scheduler.engine.state import State
 from scheduler.service.feed import Feed
 from scheduler.service.lifecycle import from_json
@@ -210,7 +210,7 @@ class Mirror:
     def _runs(self, active: _Active, now: datetime) -> None:
         known, id_ = self._there, active.job.id
         before = self.state.run_of(id_)
-        run = ending_by(self.state.windows, active_run(self.state.fleet, active.attempt, active.job, active.spec), to_micros(now))
+        run = ending_by(self.state.windows, self._seen_now(active), to_micros(now))
         if before is not None and before.place.cluster == run.place.cluster and before.place.allocations == run.place.allocations:
             known.waiting.pop(id_, None)
             self.state.change(replace(run, place=before.place))
@@ -218,6 +218,9 @@ class Mirror:
             self._leave(id_)
             self.state.hold(run)
         known.active[id_] = active
+
+    def _seen_now(self, active: _Active) -> ActiveRun:
+        return active_run(self.registry, self.state.fleet, active.attempt, active.job, active.spec)
 
     def _waits(self, row: JobRow, spec: JobSpec, ended: Mapping[str, str], now: datetime) -> list[QueuedJob]:
         """The job if it joins the engine's queue: it is not there yet, or not as it is now, and nothing holds it."""
@@ -258,7 +261,7 @@ class Mirror:
             backfill=Backfill(known.registry.scheduling.backfill),
         )
         for active in known.active.values():
-            self.state.hold(active_run(self.state.fleet, active.attempt, active.job, active.spec))
+            self.state.hold(self._seen_now(active))
         self._reprice(session, now)
 
     def _reprice(self, session: Session, now: datetime) -> None:

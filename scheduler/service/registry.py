@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
+from functools import cached_property
 from typing import NamedTuple
 
 from sqlalchemy import func, select
@@ -12,6 +13,7 @@ from sqlalchemy.orm import Session
 from scheduler.billing.pricebook import PriceBook, PricePoint, Sku
 from scheduler.contract.registry import Cluster, Contract, PricedItem, Provider, QueueSpec, Tenant
 from scheduler.contract.scheduling import SchedulingPolicy
+from scheduler.domain.clock import parse_duration_seconds
 from scheduler.domain.money import parse_cny
 from scheduler.engine.quota import Queue
 from scheduler.engine.shape import WHOLE_CARD_MILLI
@@ -50,6 +52,19 @@ class Registry:
     scheduling: SchedulingPolicy
     uses: dict[tuple[str, int], dict[str, int]]
     contract_spent: dict[str, int]
+
+    def min_runtime_seconds(self, queue: str) -> int:
+        """How long an attempt of a queue is left alone: as it says, or the first above it that does, or else the city."""
+        by_name = self._queues_by_name
+        while (declared := by_name.get(queue)) is not None:
+            if declared.min_runtime_seconds is not None:
+                return declared.min_runtime_seconds
+            queue = declared.parent or ""
+        return parse_duration_seconds(self.scheduling.min_runtime)
+
+    @cached_property
+    def _queues_by_name(self) -> Mapping[str, Queue]:
+        return {queue.name: queue for queue in self.queues}
 
     def contract_for(self, tenant: str, provider: str, named: str | None, day: date) -> Contract | None:
         """The contract a job's cost falls under: the one it names if that is with the provider, else the tenant's with the
@@ -169,6 +184,7 @@ def engine_queue(spec: QueueSpec) -> Queue:
         weight=spec.weight,
         max_running=spec.max_running,
         max_pending=spec.max_pending,
+        min_runtime_seconds=None if spec.min_runtime is None else parse_duration_seconds(spec.min_runtime),
     )
 
 

@@ -64,6 +64,7 @@ def queued_job(
         queue=tenant,
         deadline=None if spec.deadline is None else to_micros(spec.deadline),
         preemptible=spec.preemptible,
+        min_runtime_seconds=registry.min_runtime_seconds(tenant),
     )
 
 
@@ -130,7 +131,9 @@ def _devices(card: Accelerator, usable: tuple[Health, ...]) -> Iterator[Card]:
         yield Card(each.uuid, kind if healthy else None)
 
 
-def active_run(fleet: Fleet, attempt: AttemptRow, job: JobRow, spec: JobSpec) -> ActiveRun:
+def active_run(registry: Registry, fleet: Fleet, attempt: AttemptRow, job: JobRow, spec: JobSpec) -> ActiveRun:
+    """An attempt that holds cards as the engine sees it."""
+    began, protected_seconds = to_micros(attempt.started_at or attempt.granted_at), registry.min_runtime_seconds(job.tenant_id)
     safe_at = max(filter(None, (attempt.started_at, attempt.checkpoint_at)), default=None)
     return ActiveRun(
         attempt=attempt.id,
@@ -142,7 +145,8 @@ def active_run(fleet: Fleet, attempt: AttemptRow, job: JobRow, spec: JobSpec) ->
         safe_at=to_micros(safe_at) if safe_at else None,
         releasing=attempt.stop_as is not None,
         queue=job.tenant_id,
-        ends_at=to_micros(attempt.started_at or attempt.granted_at) + spec.max_runtime_seconds * MICROS_PER_SECOND,
+        ends_at=began + spec.max_runtime_seconds * MICROS_PER_SECOND,
+        protected_until=began + protected_seconds * MICROS_PER_SECOND if protected_seconds else 0,
     )
 
 

@@ -45,6 +45,7 @@ MATRIX = {
     ("GET", "/v1/queues"): STAFF,
     ("POST", "/v1/scheduling"): OPERATOR,
     ("GET", "/v1/scheduling"): STAFF,
+    ("GET", "/metrics"): STAFF,
     ("POST", "/v1/windows"): OPERATOR,
     ("GET", "/v1/windows"): TENANT | STAFF,
     ("POST", "/v1/windows/{window_id}/cancel"): OPERATOR,

@@ -7,7 +7,7 @@ from tests.api.world import World, problem
 
 
 def test_what_is_shipped_holds_until_something_is_chosen(world: World) -> None:
-    assert world.get("/v1/scheduling") == {"backfill": "easy", "half_life": "7d"}
+    assert world.get("/v1/scheduling") == {"backfill": "easy", "half_life": "7d", "min_runtime": "0s"}
     world.post("/v1/scheduling", {"backfill": "conservative"})
     world.post("/v1/scheduling", {"backfill": "conservative"})
     assert world.get("/v1/scheduling")["backfill"] == "conservative"
@@ -19,6 +19,32 @@ def test_an_unknown_choice_is_refused_by_name(world: World) -> None:
     problem(world.call("POST", "/v1/scheduling", "operator", json={"backfill": "greedy"}), 422, "invalid_request", "backfill")
     problem(world.call("POST", "/v1/scheduling", "operator", json={"backfil": "easy"}), 422, "invalid_request", "backfil")
     assert world.rows() == before
+
+
+@pytest.mark.parametrize("min_runtime", ["8d", "soon", ""])
+def test_a_minimum_run_time_is_none_to_a_week(world: World, min_runtime: str) -> None:
+    before = world.rows()
+    for path, body in (("/v1/scheduling", {}), ("/v1/queues", {"name": "a-corp"})):
+        refused = world.call("POST", path, "operator", json={**body, "min_runtime": min_runtime})
+        problem(refused, 422, "invalid_request", "min_runtime")
+    assert world.rows() == before
+    world.post("/v1/queues", {"name": "a-corp", "min_runtime": "0s"})
+    assert world.get("/v1/queues")[0]["min_runtime"] == "0s"
+
+
+def test_conservative_backfill_promises_every_blocked_job_a_start(world: World) -> None:
+    """Three jobs want the same node: with `easy` only the first that waits is promised it, with `conservative` both are."""
+    report(world, "n1")
+    _, head, behind = (world.submit(hardware=HARDWARE) for _ in range(3))
+    world.turn()
+
+    def method(job: str) -> str:
+        found: str = world.get(f"/v1/jobs/{job}/explanation", "tenant-a")["start"]["method"]
+        return found
+
+    assert (method(head["id"]), method(behind["id"])) == ("promised", "simulated to max_runtime")
+    world.post("/v1/scheduling", {"backfill": "conservative"})
+    assert (method(head["id"]), method(behind["id"])) == ("promised", "promised")
 
 
 @pytest.mark.parametrize("half_life", ["59m", "91d", "soon"])

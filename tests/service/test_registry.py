@@ -5,9 +5,11 @@ from datetime import date
 import pytest
 from sqlalchemy import select
 
+from scheduler.contract.registry import QueueSpec
+from scheduler.contract.scheduling import SchedulingPolicy
 from scheduler.service.registry import load_registry
 from scheduler.store.database import CITY, Database
-from scheduler.store.tables import ProgrammeRow
+from scheduler.store.tables import ProgrammeRow, QueueRow, SchedulingPolicyRow
 from tests.builders import NOW, contract, contract_row
 
 
@@ -51,3 +53,21 @@ def test_everything_registered_is_in_the_picture(city: Database) -> None:
     assert registry.heard_at == {"sz": NOW, "hz": NOW}
     assert set(registry.tenants) == {"acme", "uni"}
     assert (registry.uses, registry.contract_spent) == ({}, {})
+
+
+@pytest.mark.parametrize(
+    ("city_wide", "above", "own", "seconds"),
+    [("0s", None, None, 0), ("5m", None, None, 300), ("5m", "10m", None, 600), ("5m", "10m", "1m", 60), ("5m", "10m", "0s", 0)],
+)
+def test_the_minimum_run_time_nearest_to_a_queue_holds(
+    city: Database, city_wide: str, above: str | None, own: str | None, seconds: int
+) -> None:
+    with city.write(CITY) as session:
+        body = SchedulingPolicy(min_runtime=city_wide).model_dump(mode="json")
+        session.add(SchedulingPolicyRow(body=body, created_at=NOW))
+        for queue in (QueueSpec(name="firms", min_runtime=above), QueueSpec(name="acme", parent="firms", min_runtime=own)):
+            session.add(QueueRow(name=queue.name, body=queue.model_dump(mode="json"), created_at=NOW))
+        session.flush()
+        registry = load_registry(session)
+    assert registry.min_runtime_seconds("acme") == seconds
+    assert registry.min_runtime_seconds("uni") == (300 if city_wide == "5m" else 0), "it has no queue"
