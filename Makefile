@@ -26,8 +26,10 @@ check: install
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
+# What others publish is not part of this repository: DATA is where you keep it (benchmarks/README.md).
+DATA ?= traces
 bench: install
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks --data $(DATA)
 
 clean:
 	rm -rf .venv .suanwang

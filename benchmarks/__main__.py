@@ -1,12 +1,13 @@
-"""Every benchmark, several times over: mean and spread of the wall time, and the report of the last run.
+"""Every benchmark, several times over, and the table of all results: `make bench DATA=DIR`, or `python -m benchmarks --data DIR`.
 
-The generated trace and the rows of `engine` always run; with `--nodes FILE --pods FILE` an openb trace runs too, and with
-`--kueue DIR` the rows of `workloads`, on real time. `--only NAME` runs one. Data of others is never copied here: only results are.
+DIR has what others publish, in folders named kueue, openb, muri, itp_elasticflow and philly; what is not there is said and left
+out, and its row in the table is what was measured last. `--only NAME` runs one. Data of others is never copied here: only results.
 """
 
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from api.cli.replay import measure
 from benchmarks import engine
 from benchmarks.machine import machine
+from benchmarks.table import table
 from benchmarks.workloads import folder_of, measure_row, rows
 from scheduler.replay.generate import generate, parse_recipe
 from scheduler.replay.openb import read_trace
@@ -24,26 +26,32 @@ RESULTS = Path(__file__).parent / "results"
 RECIPE = "nodes=1500,jobs=8000,seed=1"
 
 
+MODULES = (("openb", "openb"), ("muri", "muri"), ("itp", "itp_elasticflow"), ("philly", "philly"))
+"""Benchmarks with a command of their own, and a folder of data each."""
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--nodes", type=Path, help="node list of an openb trace (CSV)")
-    parser.add_argument("--pods", type=Path, help="pod list of an openb trace (CSV)")
+    parser.add_argument("--data", type=Path, default=Path("traces"), help="folder of what others publish (traces)")
     parser.add_argument("--runs", type=int, choices=range(1, 101), default=3, metavar="1..100", help="how often each runs (3)")
-    parser.add_argument("--kueue", type=Path, help="folder with baseline, large-scale and tas of Kueue's performance tests")
     parser.add_argument("--only", metavar="NAME", help="run this one alone, such as kueue-baseline")
     asked = parser.parse_args()
-    if (asked.nodes is None) != (asked.pods is None):
-        parser.error("--nodes and --pods go together")
     if asked.only in (None, "replay-generated"):
         bench("replay-generated", f"suanwang replay --generate {RECIPE} --json", asked.runs, lambda: generate(parse_recipe(RECIPE)))
-    if asked.nodes is not None and asked.only in (None, f"replay-{asked.pods.stem}"):
-        command = f"suanwang replay --nodes {asked.nodes} --pods {asked.pods} --json"
-        bench(f"replay-{asked.pods.stem}", command, asked.runs, lambda: read_trace(asked.nodes, asked.pods))
+    nodes, pods = (asked.data / "openb" / name for name in ("openb_node_list_all_node.csv", "openb_pod_list_default.csv"))
+    if asked.only in (None, "replay-openb") and nodes.is_file():
+        command = f"suanwang replay --nodes {nodes} --pods {pods} --json"
+        bench("replay-openb", command, asked.runs, lambda: read_trace(nodes, pods))
     if asked.only in (None, "engine"):
         engine.main()
     for row in rows():
         if asked.only in (None, row["name"]):
-            bench_row(row, asked.kueue)
+            bench_row(row, asked.data / "kueue")
+    for name, folder in MODULES:
+        if asked.only in (None, name):  # a process of its own: what one leaves in memory is not another's
+            command = [sys.executable, "-m", f"benchmarks.{name}", "--data", str(asked.data / folder)]
+            subprocess.run(command, check=True) if (asked.data / folder).is_dir() else print(f"{name}: skipped; no {folder}")
+    print("\n".join(table()))
 
 
 def bench(name: str, command: str, runs: int, trace: Callable[[], Trace]) -> None:
@@ -65,11 +73,11 @@ def bench(name: str, command: str, runs: int, trace: Callable[[], Trace]) -> Non
     print(f"{name}: {mean:.2f} s mean of {runs}, spread {spread:.2f} s, {rate:,.0f} jobs/s\n  {command}\n  {result['machine']}")
 
 
-def bench_row(row: dict[str, Any], kueue: Path | None) -> None:
+def bench_row(row: dict[str, Any], kueue: Path) -> None:
     """Run, print and keep one row; say so where its files are not there."""
     name, folder = row["name"], folder_of(row, kueue)
-    if folder is None or not (folder / row["workload"]).is_file():
-        print(f"{name}: skipped; give --kueue the folder that has {row['workload']}")
+    if not (folder / row["workload"]).is_file():
+        print(f"{name}: skipped; no {folder / row['workload']}")
         return
     result = {**measure_row(row, folder), "measured_by": " ".join(["python -m benchmarks", *sys.argv[1:]]), "machine": machine()}
     keep(result)

@@ -1,6 +1,6 @@
 """Rows that are data: a workload of somebody's, the bounds it is held to, and what a peer published (`rows/*.yaml`).
 
-A row names its files below `rows` or, with `of: kueue`, below the one given with `--kueue`. Bounds come from the row (of the
+A row names its files below `rows` or, with `of: kueue`, below the folder of Kueue's. Bounds come from the row (of the
 ideal, or of wall time) and from the peer's own `rangespec.yaml` where there is one: wall time, usage of the queues of a class at
 least, mean time to admission of a class at most.
 """
@@ -36,8 +36,8 @@ def rows() -> Iterator[dict[str, Any]]:
         yield yaml.safe_load(path.read_text())
 
 
-def folder_of(row: dict[str, Any], kueue: Path | None) -> Path | None:
-    """Where the files of a row are; None where that was not said."""
+def folder_of(row: dict[str, Any], kueue: Path) -> Path:
+    """Where the files of a row are."""
     return kueue if row.get("of") == "kueue" else ROWS
 
 
