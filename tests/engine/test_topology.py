@@ -13,12 +13,12 @@ from scheduler.engine.fleet import NO_KIND, Card, Fleet, Node
 from scheduler.engine.offers import offers
 from scheduler.engine.packing import Packing
 from scheduler.engine.place import Place, fitting, place_in
+from scheduler.engine.room import Room
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.topology import spans, spread
 from tests.engine import oracle
 from tests.engine.builders import ASCEND, PriceBook, gang, job, node, place, quote, run, snapshot
-from tests.engine.strategies import fleets
 
 HEIGHTS = (LINK_DOMAIN, RACK, SPINE)
 
@@ -110,7 +110,7 @@ RACKS = Fleet.of(
         (4, (), "a0 a1 b0 b1", 2),  # no rack, but one spine
         (3, ("c0",), "a0 a1 b0 b1", 2),
         (5, (), "a0 a1 b0 b1 c0 c1 c2", 2),  # over spines, the fewest racks
-        (6, (), "a0 a1 b0 b1 c0 c1 c2 d0 loose", 3),  # the last one as small as will do
+        (6, (), "a0 a1 b0 b1 c0 c1 c2 d0 loose", 3),
         (9, (), "a0 a1 b0 b1 c0 c1 c2 d0 loose", 5),
     ],
 )
@@ -119,6 +119,10 @@ def test_near_is_one_domain_else_the_fewest(nodes: int, busy: tuple[str, ...], n
     assert found is not None and found.nodes == nodes
     assert set(_names(RACKS, found)) <= set(names.split())
     assert found.spread == spread(RACKS, found.allocations, RACK) == racks
+
+
+def test_the_last_domain_is_as_small_as_will_do() -> None:
+    assert {"d0", "loose"} & set(_names(RACKS, _placed(RACKS, gang(6, near=RACK))))
 
 
 def test_near_comes_before_how_full_nodes_are_left_and_after_price() -> None:
@@ -179,9 +183,26 @@ def _standing(fleet: Fleet, choice: tuple[int, ...], near: Level) -> tuple[Level
     return within, len({domain or row for domain, row in zip(domains[near], choice, strict=True)})
 
 
-@settings(max_examples=150, deadline=None)
-@given(fleets(), st.sampled_from([RACK, SPINE]), st.integers(1, 4))
+@st.composite
+def crowded(draw: st.DrawFn) -> Fleet:
+    """One cluster whose nodes differ in room, so that which of them are cheapest says nothing of where they are."""
+    places = st.tuples(st.sampled_from((None, "r1", "r2", "r3", "r4")), st.sampled_from((None, "s1", "s2")), st.integers(1, 9))
+    found = draw(st.lists(places, min_size=1, max_size=8))
+    return Fleet.of([Node("a", f"n{n}", cpus * 1000, 2**30, rack=rack, spine=spine) for n, (rack, spine, cpus) in enumerate(found)])
+
+
+@settings(max_examples=200, deadline=None)
+@given(crowded(), st.sampled_from([RACK, SPINE]), st.integers(1, 6))
 def test_no_choice_of_nodes_would_be_nearer(fleet: Fleet, near: Level, nodes: int) -> None:
     shape = gang(nodes, 0, cpu_milli=1000, near=near)
     found = place_in(fleet, fleet.all_free(), shape, NO_KIND, 0)
+    assert (found is None) == (len(fleet.nodes) < nodes)
     assert found is None or found.spread == _hand_picked(fleet, shape)
+
+
+def test_who_needs_links_and_who_does_not_are_told_apart() -> None:
+    fleet = Fleet.of([_islands("n", 0, 0, 1, 1)])
+    room = Room(fleet, fleet.all_free())
+    assert room.gangs(gang(1, 3), 0).tolist() == [1]
+    assert room.gangs(gang(1, 3, within=LINK_DOMAIN), 0).tolist() == [0]
+    assert room.gangs(gang(1, 3), 0).tolist() == [1]
