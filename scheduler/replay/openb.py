@@ -7,8 +7,6 @@ A pod whose deletion equals its creation (the published list has one) stays for 
 moment and leaves right after it. The trace names no vendor and hides some models, so every card is of class `unknown`.
 """
 
-import csv
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +14,8 @@ from scheduler.domain.hardware import HardwareClass
 from scheduler.engine.fleet import Card, Kind, Node
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
-from scheduler.replay.trace import SECOND, Trace, TraceError, TraceJob
+from scheduler.replay.rows import Row, read_rows
+from scheduler.replay.trace import SECOND, Trace, TraceJob
 
 CLUSTER = "openb"
 MIB = 2**20
@@ -72,7 +71,7 @@ def read_trace(nodes: Path, pods: Path) -> Trace:
 def read_nodes(path: Path) -> list[NodeRow]:
     """Every node of a list. Raises TraceError."""
     rows = []
-    for line in _lines(path, _NODE_COLUMNS, unique="sn"):
+    for line in read_rows(path, _NODE_COLUMNS, unique="sn"):
         gpu = line.integer("gpu", most=MAX_CARDS)
         rows.append(
             NodeRow(
@@ -92,7 +91,8 @@ def read_pods(path: Path, timed: bool = True) -> list[PodRow]:
     Without `timed` the times are not looked at, and are 0.
     """
     rows = []
-    for line in _lines(path, (*_POD_COLUMNS, *_TIME_COLUMNS) if timed else _POD_COLUMNS, unique="name"):
+    why = dict.fromkeys(_TIME_COLUMNS, "a replay on virtual time needs to know when pods come and go")
+    for line in read_rows(path, (*_POD_COLUMNS, *_TIME_COLUMNS) if timed else _POD_COLUMNS, unique="name", why=why):
         num_gpu = line.integer("num_gpu", most=MAX_CARDS)
         creation_time, deletion_time = _times(line) if timed else (0, 0)
         rows.append(
@@ -110,81 +110,12 @@ def read_pods(path: Path, timed: bool = True) -> list[PodRow]:
     return rows
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
-    """One row of a file, with what an error about it needs to say."""
-
-    path: Path
-    number: int
-    cells: Mapping[str, str]
-
-    def broken(self, column: str, allowed: str) -> TraceError:
-        found = self.cells[column]
-        return TraceError(f"{self.path}, row {self.number}, column {column}: {found!r} is not allowed; {allowed}")
-
-    def text(self, column: str) -> str:
-        if not self.cells[column]:
-            raise self.broken(column, "a name is needed")
-        return self.cells[column]
-
-    def integer(self, column: str, *, most: int, least: int = 0, least_is: str = "") -> int:
-        """The whole number of a cell; `least_is` says in words what the lower bound is."""
-        cell = self.cells[column]
-        if not (cell.isascii() and cell.isdigit() and len(cell) <= len(str(most)) and least <= int(cell) <= most):
-            raise self.broken(column, f"a whole number from {least}{least_is} to {most} is")
-        return int(cell)
-
-
-def _lines(path: Path, needed: Sequence[str], unique: str) -> Iterator[_Line]:
-    """The rows of a CSV file that has at least the columns `needed`, no cell too few or too many, and no name twice."""
-    first_seen: dict[str, int] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            _check_header(path, header, needed)
-            for cells in reader:
-                if not cells:
-                    continue
-                if len(cells) != len(header):
-                    raise TraceError(f"{path}, row {reader.line_num}: {_miscount(header, cells)}")
-                line = _Line(path, reader.line_num, dict(zip(header, cells, strict=True)))
-                before = first_seen.setdefault(line.cells[unique], line.number)
-                if before != line.number:
-                    raise line.broken(unique, f"row {before} has the same name, and each must be unique")
-                yield line
-    except OSError as error:
-        raise TraceError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise TraceError(f"{path}: not a CSV file in UTF-8 (byte {error.start} of what was being read)") from error
-    except csv.Error as error:
-        raise TraceError(f"{path}, row {reader.line_num}: not CSV: {error}") from error
-    if not first_seen:
-        raise TraceError(f"{path}: has a header but no rows; at least one is needed")
-
-
-def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
-    missing = [column for column in needed if column not in header]
-    if missing:
-        why = "; a replay on virtual time needs to know when pods come and go" if set(missing) & set(_TIME_COLUMNS) else ""
-        raise TraceError(f"{path}, row 1: no column {', '.join(missing)}; needed are {', '.join(needed)}{why}")
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise TraceError(f"{path}, row 1: column {', '.join(twice)} appears more than once")
-
-
-def _miscount(header: Sequence[str], cells: Sequence[str]) -> str:
-    if len(cells) < len(header):
-        return f"column {header[len(cells)]} is missing: {len(cells)} cells where the header has {len(header)}"
-    return f"{len(cells)} cells where the header has {len(header)}"
-
-
-def _times(line: _Line) -> tuple[int, int]:
+def _times(line: Row) -> tuple[int, int]:
     created = line.integer("creation_time", most=MAX_SECONDS)
     return created, line.integer("deletion_time", least=created, most=MAX_SECONDS, least_is=" (its creation_time)")
 
 
-def _gpu_milli(line: _Line, num_gpu: int) -> int:
+def _gpu_milli(line: Row, num_gpu: int) -> int:
     if num_gpu == 0:
         return line.integer("gpu_milli", most=0)
     milli = line.integer("gpu_milli", least=1, most=WHOLE_CARD_MILLI)
@@ -193,7 +124,7 @@ def _gpu_milli(line: _Line, num_gpu: int) -> int:
     return milli
 
 
-def _gpu_spec(line: _Line) -> frozenset[str]:
+def _gpu_spec(line: Row) -> frozenset[str]:
     cell = line.cells.get("gpu_spec", "")
     models = frozenset(cell.split("|")) if cell else frozenset()
     if "" in models:
