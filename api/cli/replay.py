@@ -11,19 +11,25 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from api.cli.elastic import Clusters, measure_clusters
 from api.cli.workload import measure_workload, peak_rss_bytes, progress_of
 from scheduler.replay import driver, openb
 from scheduler.replay.arrivals import allocated_percent
 from scheduler.replay.arrivals import read_trace as read_arrivals
+from scheduler.replay.elastic_report import ElasticReport
 from scheduler.replay.formats import read_workload
 from scheduler.replay.generate import generate as generate_trace
 from scheduler.replay.generate import parse_recipe
 from scheduler.replay.report import Report, report
 from scheduler.replay.trace import Trace, TraceError
+from scheduler.replay.workload_report import WorkloadReport
 
 BAD_INPUT = 2
 
-_CHOICE = "give either --nodes FILE and --pods FILE, or --generate nodes=N,jobs=N,seed=N, or --workload FILE"
+_CHOICE = (
+    "give either --nodes FILE and --pods FILE, or --generate nodes=N,jobs=N,seed=N, or --workload FILE, "
+    "or --itp FILE:NODES and --throughputs FOLDER"
+)
 
 
 def replay(
@@ -42,11 +48,34 @@ def replay(
         str,
         typer.Option(help="For a workload: where admissions are committed; memory (nowhere), sqlite, or the URL of a database."),
     ] = "memory",
+    itp: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE:NODES", help="A cluster of Microsoft's ITP traces on so many nodes of eight cards; may be repeated."
+        ),
+    ] = None,
+    throughputs: Annotated[Path | None, typer.Option(help="For --itp: folder of the scaling curves, MODEL.csv each.")] = None,
+    pool: Annotated[
+        bool, typer.Option("--pool", help="For --itp: all clusters as one network, instead of each for itself.")
+    ] = False,
+    rigid: Annotated[bool, typer.Option("--rigid", help="For --itp: every job only at the width it was submitted with.")] = False,
+    restart: Annotated[
+        str | None,
+        typer.Option(metavar="SECONDS[,PER_DOUBLING]", help="For --itp: what a start, another width or a move costs a job (54,2)."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Run a trace or a workload through the real scheduler, and say how it went."""
+    found: Report | WorkloadReport | ElasticReport
     try:
-        if workload is None:
+        if itp:
+            _check_for_workload_only(clock, store)
+            if nodes or pods or arrivals or generate or workload:
+                raise TraceError(_CHOICE)
+            found = measure_clusters(Clusters(itp, throughputs, pool, rigid, restart))
+        elif throughputs or pool or rigid or restart:
+            raise TraceError("--throughputs, --pool, --rigid and --restart are for --itp FILE:NODES, which is missing")
+        elif workload is None:
             _check_for_workload_only(clock, store)
             found = measure(_trace(nodes, pods, arrivals, seed, generate), in_order=arrivals is not None)
         elif nodes or pods or arrivals or generate:
@@ -90,7 +119,7 @@ def _check_for_workload_only(clock: str, store: str) -> None:
         raise TraceError("--clock and --store are for a --workload: a trace runs on virtual time and keeps nothing")
 
 
-def _table(found: Report) -> Table:
+def _table(found: Report | WorkloadReport | ElasticReport) -> Table:
     """The keys of the JSON object as words, a figure a line; their units are in their names."""
     table = Table(title="replay", show_header=False)
     table.add_column(style="bold")

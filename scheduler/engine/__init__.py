@@ -12,5 +12,8 @@ Enter at `cycle.cycle(snapshot) -> Decisions`. One round, in the words of the mo
 
 `state.State` keeps all of this from round to round, so that a round costs what has changed and not what there is.
 
+Beside the round, for gangs whose scaling curve is known: `widths.decide` admits deadlines and says how wide each runs (`plan`), and
+`blocks.place` proves it card by card.
+
 Nothing here reads a clock, a database or a random number. Times are integer microseconds since the epoch.
 """

@@ -179,3 +179,70 @@ def test_what_is_wrong_with_a_workload_is_one_line(tmp_path: Path, arguments: li
     assert (result.exit_code, result.stdout) == (2, "")
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def itp(tmp_path: Path) -> list[str]:
+    (tmp_path / "throughputs").mkdir()
+    (tmp_path / "throughputs" / "bert.csv").write_text("global_batch_size,1,2,8\n64,1,2,6\n")
+    header = "job_id,submission_time,num_iteration,model_name,deadline,batch_size,num_gpu\n"
+    for name, at in (("x", 0), ("y", 0)):
+        (tmp_path / f"{name}.csv").write_text(f"{header}{name},{at},600,bert,{at + 170},64,8\n")
+    return ["--throughputs", str(tmp_path / "throughputs"), "--itp", f"{tmp_path / 'x.csv'}:1", "--itp", f"{tmp_path / 'y.csv'}:1"]
+
+
+@pytest.mark.parametrize("extra", [[], ["--pool"]])
+def test_clusters_with_deadlines_are_replayed_apart_and_as_one_network(itp: list[str], extra: list[str]) -> None:
+    result = runner.invoke(app, [*itp, *extra, "--json"])
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    assert list(found)[: len(KEYS)] == KEYS
+    assert (found["jobs_total"], found["cards_total"], found["deadlines_met"], found["deadlines_met_share"]) == (2, 16, 2, 1.0)
+    assert found["completion_seconds"]["max"] == 54 + 8 + 100
+    assert (found["promises_made"], found["promises_broken"], found["lost_card_seconds"]) == (2, 0, 2 * 8 * 62)
+
+
+def test_what_a_restart_costs_can_be_said(itp: list[str]) -> None:
+    found = json.loads(runner.invoke(app, [*itp, "--restart", "80", "--rigid", "--json"]).stdout)
+    assert (found["deadlines_met"], found["promises_made"], found["completion_seconds"]["max"]) == (0, 0, 180.0)
+    assert "deadlines met share" in runner.invoke(app, itp).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--itp", "x.csv:1"], "--itp needs --throughputs FOLDER"),
+        (["--throughputs", "x"], "are for --itp FILE:NODES, which is missing"),
+        (["--pool", *GENERATE], "are for --itp FILE:NODES, which is missing"),
+        (["--itp", "x.csv:1", *GENERATE], "give either --nodes FILE and --pods FILE"),
+        (["--itp", "x.csv:1", "--throughputs", "absent"], "absent: has no file MODEL.csv"),
+    ],
+)
+def test_options_of_clusters_that_do_not_go_together_are_refused(arguments: list[str], message: str) -> None:
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--itp", "x.csv"], "FILE:NODES is needed"),
+        (["--itp", "x.csv:0"], "FILE:NODES is needed"),
+        (["--itp", ":4"], "FILE:NODES is needed"),
+        (["--restart", "soon"], "SECONDS or SECONDS,PER_DOUBLING is allowed"),
+        (["--restart", "86401"], "SECONDS or SECONDS,PER_DOUBLING is allowed"),
+    ],
+)
+def test_a_bad_option_of_clusters_is_refused(itp: list[str], arguments: list[str], message: str) -> None:
+    result = runner.invoke(app, [*itp, *arguments])
+    assert result.exit_code == 2
+    assert message in " ".join(result.stderr.split())
+
+
+def test_one_network_cannot_have_a_job_twice(itp: list[str]) -> None:
+    twice = [*itp[:4], *itp[2:4], "--pool"]
+    result = runner.invoke(app, twice)
+    assert result.exit_code == 2
+    assert "name a job twice" in result.stderr
+    assert runner.invoke(app, twice[:-1]).exit_code == 0
