@@ -1,12 +1,13 @@
 """What every request handler is given: the stores and the clock, behind one name."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated
 
 from fastapi import Depends, Request
 
+from scheduler.service.moments import Moments
 from scheduler.store.database import Database
 from scheduler.store.live import Live
 
@@ -20,6 +21,8 @@ class City:
     clock: Callable[[], datetime]
     make_id: Callable[[str, datetime], str]
     make_secret: Callable[[], str]
+    moments: Moments = field(default_factory=Moments)
+    """The city as the engine sees it, kept up in memory by this process."""
 
 
 def _city(request: Request) -> City:

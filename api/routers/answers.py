@@ -27,8 +27,9 @@ def make_quote(spec: JobSpec, city: TheCity, principal: TenantOnly, language: La
         check_references(session, spec)
     now, heard_at = city.clock(), city.live.heard_at()
     check_deadline(spec, now)
+    moment = city.moments.look(city.database, heard_at, now)
     with city.database.read(CITY) as session:  # who is ahead and what is taken is everybody's; the answer only counts them
-        answered = answer_spec(session, heard_at, str(principal.subject), spec, now)
+        answered = answer_spec(session, moment, str(principal.subject), spec, now)
         return quote_view(answered, recorded_clusters(session), language, now)
 
 
@@ -38,9 +39,10 @@ def get_explanation(job_id: str, city: TheCity, principal: TenantOrStaff, langua
     with city.database.read(principal.scope) as session:
         job = find_job(session, job_id)
     now, heard_at = city.clock(), city.live.heard_at()
+    moment = city.moments.look(city.database, heard_at, now)
     with city.database.read(CITY) as session:
         job = find_job(session, job_id)
         latest = select(AttemptRow).where(AttemptRow.job_id == job.id, AttemptRow.number == job.attempts)
         attempt = session.scalars(latest).one_or_none()
-        answered = None if job.state in JOB_FINAL else answer_job(session, heard_at, job, now)
+        answered = None if job.state in JOB_FINAL else answer_job(session, moment, job, now)
         return explanation_view(job, attempt, answered, recorded_clusters(session), language, now)

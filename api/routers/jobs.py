@@ -27,8 +27,8 @@ from scheduler.engine.explain import could_ever_fit
 from scheduler.engine.order import Usage
 from scheduler.engine.snapshot import Snapshot
 from scheduler.service.lifecycle import lock_job, request_cancel, submit
-from scheduler.service.registry import declared_queues, load_registry
-from scheduler.service.snapshot import queued_job, registered_fleet
+from scheduler.service.registry import declared_queues
+from scheduler.service.snapshot import queued_job
 from scheduler.store.tables import AttemptRow, ContractRow, CostRecordRow, JobEventRow, JobRow, LogRow, ProgrammeRow
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -210,8 +210,8 @@ def _check_size(session: Session, city: City, tenant: str, spec: JobSpec) -> Non
     """Refuse what is larger than every cluster, in each alternative. Hardware nobody has yet may still come, as may a label or a
     newer driver on nodes that are there: such a job waits."""
     now = city.clock()
-    fleet = registered_fleet(session)
-    job = queued_job(load_registry(session), "", tenant, now, spec, {}, now)
+    fleet = city.moments.sizes(session)
+    job = queued_job(city.moments.registry(session), "", tenant, now, spec, {}, now)
     job = replace(job, shapes=tuple(replace(shape, constraints=()) for shape in job.shapes))
     verdict = could_ever_fit(Snapshot(0, fleet, fleet.all_free(), Usage.none(fleet), (job,)), job)
     if verdict is not None and all(reason.code.startswith("never_larger") for reason in verdict.reasons):

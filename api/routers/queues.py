@@ -15,7 +15,6 @@ from scheduler.contract.registry import QueueSpec, QueueView
 from scheduler.domain.states import JOB_WAITING
 from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import WHOLE_CARD_MILLI
-from scheduler.service.mirror import look
 from scheduler.service.registry import declared_queues, engine_queue
 from scheduler.store.tables import JobRow, QueueRow
 
@@ -40,8 +39,8 @@ def declare_queue(body: QueueSpec, city: TheCity, principal: OperatorOnly, keyed
 def list_queues(city: TheCity, principal: Staff) -> list[QueueView]:
     """Every queue with what runs in it and what it borrows."""
     now, heard_at = city.clock(), city.live.heard_at()
+    quotas = city.moments.look(city.database, heard_at, now).snapshot.quotas
     with city.database.read(principal.scope) as session:
-        quotas = look(session, heard_at, now).state.quotas
         waiting = select(JobRow.tenant_id, func.count()).where(JobRow.state.in_(JOB_WAITING)).group_by(JobRow.tenant_id)
         pending = {tenant: int(count) for tenant, count in session.execute(waiting)}
         return [_view(queue, quotas, pending.get(queue.name, 0)) for queue in declared_queues(session)]

@@ -19,12 +19,11 @@ from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.topology import spans
 from scheduler.engine.what_if import Variation
-from scheduler.service.mirror import look
+from scheduler.service.moments import Moment
 from scheduler.service.offers import prices
 from scheduler.service.registry import Registry
 from scheduler.service.snapshot import dependency_states, queued_job
 from scheduler.service.tags import Charge, Terms, claim_day, tags_for
-from scheduler.store.live import NodeKey
 from scheduler.store.tables import JobRow
 
 MAX_CONTRACTS = 4
@@ -76,17 +75,15 @@ class _Asked:
     now: datetime
 
 
-def answer_spec(session: Session, heard_at: Mapping[NodeKey, datetime], tenant: str, spec: JobSpec, now: datetime) -> Answered:
+def answer_spec(session: Session, moment: Moment, tenant: str, spec: JobSpec, now: datetime) -> Answered:
     """The answer for a job the tenant has not submitted, as if it were submitted now. Needs a session of the whole city."""
-    mirror = look(session, heard_at, now)
-    return _answer(session, mirror.registry, mirror.snapshot(now), _HYPOTHETICAL, _Asked(tenant, spec, now, now))
+    return _answer(session, moment.registry, moment.snapshot, _HYPOTHETICAL, _Asked(tenant, spec, now, now))
 
 
-def answer_job(session: Session, heard_at: Mapping[NodeKey, datetime], job: JobRow, now: datetime) -> Answered:
+def answer_job(session: Session, moment: Moment, job: JobRow, now: datetime) -> Answered:
     """The answer for a job that has not ended. One that has a place is asked about as if it looked for one today, with its own
     cards free and nobody ahead of it. Needs a session of the whole city."""
-    mirror = look(session, heard_at, now)
-    snapshot = mirror.snapshot(now)
+    snapshot = moment.snapshot
     asked = _Asked(job.tenant_id, JobSpec.model_validate(job.spec), job.submitted_at, now)
     own = [run for run in snapshot.runs if run.job == job.id]
     if own:
@@ -96,7 +93,7 @@ def answer_job(session: Session, heard_at: Mapping[NodeKey, datetime], job: JobR
             usage.add(run.tenant, run.place, sign=-1)
         others = [run for run in snapshot.runs if run.job != job.id]
         snapshot = replace(snapshot, free=free, usage=usage, runs=others, queue=[])
-    return _answer(session, mirror.registry, snapshot, job.id, asked)
+    return _answer(session, moment.registry, snapshot, job.id, asked)
 
 
 def _answer(session: Session, registry: Registry, snapshot: Snapshot, job_id: str, asked: _Asked) -> Answered:

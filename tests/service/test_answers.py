@@ -6,6 +6,7 @@ import pytest
 
 from scheduler.domain.states import AttemptState
 from scheduler.service.answers import Amounts, Answered, PricedOption, answer_job, answer_spec
+from scheduler.service.moments import Moments
 from scheduler.store.database import CITY, Database
 from scheduler.store.tables import SubsidyUseRow
 from tests.builders import NOW, add_attempt, add_job, spec
@@ -14,8 +15,9 @@ HEARD = dict.fromkeys((("hz", "h1"), ("sz", "s1"), ("sz", "s2")), NOW)
 
 
 def ask(city: Database, tenant: str = "acme", **changes: Any) -> Answered:
+    moment = Moments().look(city, HEARD, NOW)
     with city.read(CITY) as session:
-        return answer_spec(session, HEARD, tenant, spec(**changes), NOW)
+        return answer_spec(session, moment, tenant, spec(**changes), NOW)
 
 
 def first(answered: Answered) -> PricedOption:
@@ -51,7 +53,8 @@ def test_a_job_with_a_place_is_compared_with_its_own_cards_free(city: Database) 
         running = add_job(session)
         add_attempt(session, running, AttemptState.RUNNING)
         add_job(session, "uni")
+    moment = Moments().look(city, HEARD, NOW)
     with city.read(CITY) as session:
-        answered = answer_job(session, HEARD, running, NOW)
+        answered = answer_job(session, moment, running, NOW)
     assert (answered.answer.verdict, answered.answer.position.ahead) == ("fit", 0)
     assert [option.cluster for option in answered.options if option.option.now] == ["sz"]
