@@ -64,6 +64,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "on nodes reserved for its owner: {net}/h net, {list}/h list",
         "zh": "位于为其所属租户预留的节点:净价 {net}/小时,目录价 {list}/小时",
     },
+    "placed_moved": {
+        "en": "the place kept for it when it was moved: the same cluster, the same kind of cards, the same price",
+        "zh": "迁移时为其保留的位置:同一集群、同类加速卡、同样价格",
+    },
     # why it waits
     "waiting_for_cards": {
         "en": "needs {nodes} nodes × {per_node} × {what}; the best cluster, {cluster}, has {free} such nodes free now of {total}",
@@ -76,6 +80,11 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     "waiting_for_release": {
         "en": "its cards in {cluster} are being freed: {runs} run(s) were asked to stop",
         "zh": "集群 {cluster} 中的加速卡正在释放:已要求 {runs} 个运行停止",
+    },
+    "waiting_for_move": {
+        "en": "enough cards of {cluster} are free but scattered: {runs} run(s) are being moved within it to bring them together,"
+        " which loses {card_seconds} card-seconds",
+        "zh": "集群 {cluster} 空闲加速卡足够但分散:正在集群内迁移 {runs} 个运行以腾出整块位置,损失 {card_seconds} 卡秒",
     },
     "waiting_behind_reservation": {
         "en": "would fit in {cluster} now, but could delay a job ahead of it that has cards reserved there in {seconds} s",
@@ -264,6 +273,14 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     "stop_overdue": {
         "en": "asked to stop: it has run for its whole max_runtime of {max_runtime}",
         "zh": "已要求停止:运行时间已达 max_runtime 上限 {max_runtime}",
+    },
+    "moved": {
+        "en": "stopped to go on elsewhere in {cluster}, from its last checkpoint, so that a larger job fits; no retry was used",
+        "zh": "为容纳更大的作业而停止,将在集群 {cluster} 内其他位置从最近检查点继续;不计入重试次数",
+    },
+    "move_requested": {
+        "en": "asked to stop, to go on elsewhere in {cluster}, where a place is kept for it; no retry is used",
+        "zh": "已要求停止,将在集群 {cluster} 内为其保留的位置继续;不计入重试次数",
     },
     "stop_requested": {
         "en": "asked to stop, to make room for a job of priority {priority}",

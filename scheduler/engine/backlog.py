@@ -90,6 +90,15 @@ class Backlog:
         """The number of the line a job stands in. Raises KeyError for a job like none there is."""
         return self._number[stand_alike(job)]
 
+    def holds(self, job: QueuedJob) -> bool:
+        """Whether a job waits."""
+        number = self._number.get(stand_alike(job))
+        if number is None:
+            return False
+        line, standing = self.lines[number], (job.submitted_at, job.id)
+        position = bisect_left(line.jobs, standing, int(self._next[number]))
+        return position < len(line.jobs) and line.jobs[position] == standing
+
     def remove(self, job: QueuedJob) -> int:
         """Take a waiting job out wherever it stands. Returns the number of its line."""
         number = self.line_of(job)

@@ -18,20 +18,23 @@ from scheduler.domain.reasons import Reason
 from scheduler.domain.topology import CLUSTER, LEVEL_NAMES
 from scheduler.engine.backlog import Backlog, Shares
 from scheduler.engine.bounds import Bounds
+from scheduler.engine.consolidate import Rearrangement, loss_of_stops
 from scheduler.engine.deadline import moment_after, noted
 from scheduler.engine.explain import NOBODY_KNOWS, explain
 from scheduler.engine.fleet import Bools, Fleet
+from scheduler.engine.moves import MOVE, arrivals, count_as_waiting, find_moves, in_flight, keep_place, waits_for_move
 from scheduler.engine.offers import Offer, best_offer
 from scheduler.engine.order import QueuedJob, Usage, held, needs
 from scheduler.engine.place import Place, capacity
 from scheduler.engine.preempt import MAX_SEARCHES, MAX_VICTIMS, cheapest_victims
+from scheduler.engine.preempt import Room as Victims
 from scheduler.engine.quota import RUNNING, Quotas, Resource, Shortfall
 from scheduler.engine.reserve import MAX_PROMISES, Outlook, Promise, promise
 from scheduler.engine.room import Room
 from scheduler.engine.round import Round, begin
 from scheduler.engine.runs import Runs
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
-from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, CutShort, Decisions, Grant, Preemption, Snapshot, Verdict
+from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, CutShort, Decisions, Grant, Move, Preemption, Snapshot, Verdict
 
 BEHIND = "waiting_behind_reservation"
 RELEASE = "waiting_for_release"
@@ -99,13 +102,12 @@ def decisions_of(snapshot: Snapshot, backlog: Backlog, served: Served) -> Decisi
 def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
     """Serve the lines of a backlog that do not sleep, in order, taking out the jobs that are granted."""
     round_ = begin(snapshot)
+    on_the_way, decided, taken_out = _go_on(round_, backlog)
     shares = backlog.shares(round_.usage, snapshot.weights)
     open_ = np.ones(len(backlog.lines), dtype=np.bool_)
     hopeless: dict[object, Verdict] = {}
     of_line: dict[int, Verdict] = {}
-    of_job: dict[str, Verdict] = {}
-    decided: list[tuple[int, str]] = []
-    taken_out: list[tuple[int, tuple[int, str]]] = []
+    of_job = {each.job.id: _released(round_, each.place.cluster, _releasing_in(round_, each.place.cluster)) for each in on_the_way}
     urgencies = backlog.urgencies(snapshot.now)
     while (number := backlog.first(open_ & sleepers.candidates(round_, shares, decided), shares, urgencies)) is not None:
         example, head = backlog.lines[number].example, backlog.next_of(number)
@@ -114,7 +116,7 @@ def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
         if verdict is None:
             backlog.take(number)
             shares.refresh(example.tenant)
-        elif verdict.reasons[0].code == RELEASE or round_.promises_each(head[1]):
+        elif verdict.reasons[0].code in (RELEASE, MOVE) or round_.promises_each(head[1]):
             backlog.take(number)
             taken_out.append((number, head))
             of_job[head[1]] = noted(verdict, example, snapshot.now, _promised_start(round_, head[1]))
@@ -125,6 +127,7 @@ def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
     for number, head in taken_out:
         backlog.put_back(number, head)
     round_.quotas.keep_nothing()
+    count_as_waiting(round_, on_the_way)
     return Served(
         grants=tuple(round_.grants),
         preemptions=tuple(round_.preemptions),
@@ -140,6 +143,18 @@ def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
         quotas=round_.quotas,
         cut_short=round_.cut_short,
     )
+
+
+def _go_on(round_: Round, backlog: Backlog) -> tuple[list[Move], list[tuple[int, str]], list[tuple[int, tuple[int, str]]]]:
+    """Those that were moved come before everybody: they start where their place is free, and wait for it where it is not yet.
+
+    Returns the moves of those that wait, who was served, and who waits with their age; all of them are out of the backlog."""
+    arrived, waiting = arrivals(round_, backlog) if round_.snapshot.moves else ([], [])
+    for move, alternative in arrived:
+        _take(round_, move.job, alternative, move.place, Reason("placed_moved"))
+    started = [(backlog.remove(move.job), move.job.id) for move, _ in arrived]
+    kept = [(backlog.remove(move.job), (move.job.submitted_at, move.job.id)) for move in waiting]
+    return waiting, [*started, *((number, head[1]) for number, head in kept)], kept
 
 
 def _decide(round_: Round, job: QueuedJob) -> Verdict | None:
@@ -273,15 +288,20 @@ def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places:
         "list": format_cny(best.list_per_hour),
     }
     reason = Reason("placed_reserved" if reserved else "placed_cheapest_net" if places > 1 else "placed_only_fit", numbers)
-    allocations = best.place.allocations
+    _take(round_, job, alternative, best.place, reason)
+
+
+def _take(round_: Round, job: QueuedJob, alternative: int, place: Place, reason: Reason) -> None:
+    """The job has the place from now on."""
+    allocations = place.allocations
     near = job.shapes[alternative].near
-    apart = None if near == CLUSTER else Reason("placed_spread", {"domains": best.place.spread, "level": LEVEL_NAMES[near]})
-    round_.grants.append(Grant(job.id, best.place, alternative, reason, apart))
+    apart = None if near == CLUSTER else Reason("placed_spread", {"domains": place.spread, "level": LEVEL_NAMES[near]})
+    round_.grants.append(Grant(job.id, place, alternative, reason, apart))
     round_.now.take(allocations)
     round_.soon.take(allocations)
-    round_.usage.add(job.tenant, best.place)
+    round_.usage.add(job.tenant, place)
     if round_.quotas.knows(job.queue):
-        counted = held(round_.snapshot.fleet, best.place)
+        counted = held(round_.snapshot.fleet, place)
         round_.quotas.use(job.queue, counted)
         round_.soon_quotas.use(job.queue, counted)
     run = ActiveRun(
@@ -290,14 +310,14 @@ def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places:
         tenant=job.tenant,
         priority=job.priority,
         preemptible=job.preemptible,
-        place=best.place,
+        place=place,
         ends_at=round_.end_of(job),
         queue=job.queue,
         protected_until=round_.protection_of(job),
     )
     round_.started.append(run)
     round_.runs.add(run)
-    round_.changed(best.place, run.ends_at)
+    round_.changed(place, run.ends_at)
 
 
 def _soon(round_: Round, job: QueuedJob) -> Room:
@@ -313,7 +333,9 @@ def _keep_place(round_: Round, job: QueuedJob) -> Verdict | None:
     for shape in job.shapes:
         found, _ = best_offer(round_, soon, round_.soon_quotas, job, shape)
         if found is not None:
-            return _wait_for(round_, job, found.place, _releasing_in(round_, found.place.cluster))
+            moves = in_flight(round_, job)
+            verdict = _wait_for(round_, job, found.place, _releasing_in(round_, found.place.cluster))
+            return waits_for_move(round_, found.place.cluster, moves) if moves else verdict
     return None
 
 
@@ -322,7 +344,18 @@ def _releasing_in(round_: Round, cluster: int) -> int:
 
 
 def _make_room(round_: Round, job: QueuedJob, notes: list[Reason]) -> Verdict | None:
-    """Ask lower-priority gangs to stop where that makes the job fit at the least loss."""
+    """Move runs elsewhere, or ask lower-priority gangs to stop, whichever loses less of what makes the job fit."""
+    moves, victims = find_moves(round_, job), _victims(round_, job, notes)
+    if moves is not None and (victims is None or moves.lost_card_seconds <= loss_of_stops(round_.snapshot, victims.victims)):
+        return _move(round_, job, moves)
+    if victims is None:
+        return None
+    _stop(round_, job, victims.victims)
+    return _wait_for(round_, job, victims.place, len(victims.victims))
+
+
+def _victims(round_: Round, job: QueuedJob, notes: list[Reason]) -> Victims | None:
+    """The lower-priority gangs whose stopping makes the job fit at the least loss."""
     lowest = round_.runs.lowest_preemptible()
     if lowest is None or lowest >= job.priority:
         return None
@@ -332,16 +365,25 @@ def _make_room(round_: Round, job: QueuedJob, notes: list[Reason]) -> Verdict | 
     round_.searches_left -= 1
     lefts = round_.bounds(job, soon=True).lefts(round_.snapshot.fleet)
     search = cheapest_victims(round_.snapshot, round_.soon.free, lefts, job, round_.runs)
-    if search.room is not None:
-        _stop(round_, job, search.room.victims)
-        return _wait_for(round_, job, search.room.place, len(search.room.victims))
-    if search.given_up:
+    if search.room is None and search.given_up:
         _give_up(round_, notes, MAX_VICTIMS)
-    elif round_.protects:
+    elif search.room is None and round_.protects:
         later = cheapest_victims(round_.snapshot, round_.soon.free, lefts, job, round_.runs, protected_too=True).room
         if later is not None:
             notes.append(_held(round_, later.place, later.victims))
-    return None
+    return search.room
+
+
+def _move(round_: Round, job: QueuedJob, found: Rearrangement) -> Verdict:
+    """Ask runs to stop that go on elsewhere: both the job's place and theirs are kept."""
+    moves = []
+    for move, run in found.moves(round_.snapshot, job):
+        _stop(round_, job, [run], move)
+        moves.append(move)
+    _wait_for(round_, job, found.place, len(moves))
+    for move in moves:
+        keep_place(round_, move)
+    return waits_for_move(round_, found.place.cluster, moves)
 
 
 def _give_up(round_: Round, notes: list[Reason], limit: int) -> None:
@@ -437,10 +479,10 @@ def _borrowers(
         yield victims, trial
 
 
-def _stop(round_: Round, job: QueuedJob, victims: Sequence[ActiveRun]) -> None:
+def _stop(round_: Round, job: QueuedJob, victims: Sequence[ActiveRun], move: Move | None = None) -> None:
     """Ask gangs to stop for a job: what they hold will be free soon."""
     for run in victims:
-        round_.stop(run, Preemption(run.attempt, job.id, job.priority))
+        round_.stop(run, Preemption(run.attempt, job.id, job.priority, move=move))
 
 
 def _wait_for(round_: Round, job: QueuedJob, place: Place, runs: int) -> Verdict:
@@ -450,5 +492,8 @@ def _wait_for(round_: Round, job: QueuedJob, place: Place, runs: int) -> Verdict
     round_.soon_quotas.use(job.queue, held(round_.snapshot.fleet, place))
     round_.now.set_to_least([round_.now.free, round_.soon.free], nodes)
     round_.changed(place, round_.end_of(job, soon=True))
-    cluster = round_.snapshot.fleet.clusters[place.cluster]
-    return Verdict("wait", (Reason(RELEASE, {"cluster": cluster, "runs": runs}),))
+    return _released(round_, place.cluster, runs)
+
+
+def _released(round_: Round, cluster: int, runs: int) -> Verdict:
+    return Verdict("wait", (Reason(RELEASE, {"cluster": round_.snapshot.fleet.clusters[cluster], "runs": runs}),))

@@ -145,9 +145,8 @@ class _Site:
         candidates = [
             run
             for run in runs.in_cluster(cluster)
-            if run.preemptible
+            if run.may_be_stopped(unprotected_by)
             and run.priority < job.priority
-            and run.protected_until <= unprotected_by
             and any(part.node in helping for part in run.place.allocations)
         ]
         lost = {run.attempt: run.lost_card_seconds(snapshot.now) for run in candidates}

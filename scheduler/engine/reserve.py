@@ -64,7 +64,7 @@ def promise(snapshot: Snapshot, outlook: Outlook, job: QueuedJob) -> Promise | N
         earliest
         for shape in job.shapes
         for kind in snapshot.fleet.kinds_for(shape)
-        for cluster in _candidates(snapshot, job, shape, kind)
+        for cluster in candidates(snapshot, job, shape, kind)
         if (earliest := _earliest(snapshot, outlook, scratch, job, shape, kind, cluster)) is not None
     ]
     best = min(found, key=lambda each: (each.at, each.place.leftover, each.place.cluster, each.place.kind), default=None)
@@ -79,7 +79,7 @@ def ends_at(now: int, max_runtime_seconds: int | None) -> int:
     return FOREVER if max_runtime_seconds is None else now + max_runtime_seconds * 1_000_000
 
 
-def _candidates(snapshot: Snapshot, job: QueuedJob, shape: Shape, kind: int) -> list[int]:
+def candidates(snapshot: Snapshot, job: QueuedJob, shape: Shape, kind: int) -> list[int]:
     """Live clusters that could hold the gang if they were empty, and where it has a price."""
     fleet = snapshot.fleet
     model = None if kind == NO_KIND else fleet.kinds[kind].model

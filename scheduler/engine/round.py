@@ -51,6 +51,8 @@ class Round:
     """By job: the place it waits for to be released."""
     promises: list[Promise] = field(default_factory=list)
     promised: set[int] = field(default_factory=set)
+    headed: set[int] = field(default_factory=set)
+    """The kinds of card for which a blocked job came first, and others may not be moved for those behind it."""
     borrowers: deque[ActiveRun] | None = None
     views: dict[tuple[bool, tuple[tuple[str, ...], ...]], View] = field(default_factory=dict)
     tariffs: dict[tuple[str, int], Ints] = field(default_factory=dict)

@@ -9,6 +9,8 @@ A line that got nothing sleeps. What wakes it:
 - a promise or a kept place that has moved or gone, for those behind it;
 - a pool of cards in which nobody has a promise (yet) in this round: the first that waits there is to have one. So heads with a
   promise are served in every round, as are jobs that wait for a release: what is theirs stays theirs;
+- where runs may be moved, a pool of cards in which nobody has been blocked (yet) in this round: the first that is may have some
+  moved, as soon as they have saved what they did;
 - a window that is new, opens or ends, for everybody.
 
 The comparison may wake too many, never too few: the decisions of a round are those that serving every line would have taken.
@@ -134,6 +136,8 @@ class Sleep:
             easy = round_.snapshot.backfill is Backfill.EASY
             covered = list(round_.promised) if easy else []
             found = found | self._hopes & ~self._pools[:, covered].any(axis=1)
+        if round_.snapshot.restart_seconds is not None:
+            found = found | self._hopes & ~self._pools[:, list(round_.headed)].any(axis=1)
         return found
 
     def settle(self, served: Served, quotas: Quotas) -> None:
@@ -157,7 +161,10 @@ class Sleep:
         self._pass = _Pass()
 
     def _notice(self, round_: Round, decided: Sequence[tuple[int, str]]) -> None:
-        """What has just been decided may set free what was promised, or kept, before."""
+        """What has just been decided may set free what was promised, or kept, before; beside who moved others there may be room."""
+        for preemption, run in zip(round_.preemptions, round_.stopping, strict=True):
+            if preemption.move is not None:
+                self._touched.add(run.place.cluster)
         promises = {each.job: each for each in round_.promises}
         for _, job in decided[self._pass.decided :]:
             if job in self._kept and round_.kept.get(job) != self._kept[job]:

@@ -45,7 +45,7 @@ class ActiveRun:
 
     `safe_at` is None while the attempt has not started: nothing is lost. `releasing`: it has been asked to stop already.
     It ends at `ends_at` at the latest, `FOREVER` where nobody knows. Until `protected_until` it is stopped for no job, only for a
-    window.
+    window. `again`: its job, where it may be moved (`consolidate`).
     """
 
     attempt: str
@@ -59,11 +59,27 @@ class ActiveRun:
     ends_at: int = FOREVER
     queue: str = ""
     protected_until: int = 0
+    again: QueuedJob | None = None
+
+    def may_be_stopped(self, at: int) -> bool:
+        """Whether it may be asked to stop for a job at some moment, as far as it is concerned."""
+        return self.preemptible and not self.releasing and self.protected_until <= at
 
     def lost_card_seconds(self, now: int) -> int:
         if self.safe_at is None:
             return 0
         return max(0, now - self.safe_at) // 1_000_000 * (self.place.card_milli() or WHOLE_CARD_MILLI) // WHOLE_CARD_MILLI
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A run that was asked to stop so that its job goes on in `place`, which is kept for it. `by`: for whom; `lost_card_seconds`:
+    what that costs."""
+
+    job: QueuedJob
+    place: Place
+    by: str
+    lost_card_seconds: int
 
 
 @dataclass(frozen=True)
@@ -88,6 +104,10 @@ class Snapshot:
     """The demand that nodes are chosen by; without one the fullest nodes are taken."""
     windows: Sequence[Window] = ()
     """Maintenance and reservations that have not ended."""
+    restart_seconds: int | None = None
+    """How long a moved run takes to be where it was; None: nothing is moved."""
+    moves: Sequence[Move] = ()
+    """What was moved before and has not started again: those still stopping, and those that wait for their place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,12 +128,14 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Preemption:
-    """An attempt is asked to stop: so that a job, `by`, of higher priority can have its cards, or because a window has opened."""
+    """An attempt is asked to stop: so that a job, `by`, can have its cards, one of higher priority or, with a `move`, one for which
+    it goes on elsewhere; or because a window has opened."""
 
     attempt: str
     by: str | None
     priority: int
     window: Window | None = None
+    move: Move | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from scheduler.engine.packing import Packing
 from scheduler.engine.quota import Quotas
 from scheduler.engine.runs import Runs
 from scheduler.engine.sleep import Sleep
-from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, Prices, Snapshot, Verdict
+from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, Move, Prices, Snapshot, Verdict
 from scheduler.engine.window import Window
 
 
@@ -31,6 +31,7 @@ class State:
         quotas: Quotas | None = None,
         weights: Mapping[str, int] | None = None,
         backfill: Backfill = Backfill.EASY,
+        restart_seconds: int | None = None,
     ) -> None:
         self.fleet = fleet
         self.free = fleet.all_free()
@@ -41,6 +42,10 @@ class State:
         self.quotas = quotas or Quotas.of(())
         self.weights = weights or {}
         self.backfill = backfill
+        self.restart_seconds = restart_seconds
+        """As `Snapshot.restart_seconds`: None where nothing is moved."""
+        self.moves: dict[str, Move] = {}
+        """By job: the moves that have not come to their end."""
         self.packing: Packing | None = None
         """The demand that nodes are chosen by; may be set anew at any time."""
         self.windows: tuple[Window, ...] = ()
@@ -56,6 +61,7 @@ class State:
     def of(cls, snapshot: Snapshot) -> "State":
         """A state to go on with from a moment, which is left as it is. Jobs that are held do not join."""
         state = cls(snapshot.fleet, snapshot.prices, snapshot.quotas.copy(), snapshot.weights, snapshot.backfill)
+        state.restart_seconds, state.moves = snapshot.restart_seconds, {move.job.id: move for move in snapshot.moves}
         state.free, state.usage, state.runs = snapshot.free.copy(), snapshot.usage.copy(), Runs.of(snapshot.runs)
         state.packing, state.windows = snapshot.packing, tuple(snapshot.windows)
         for run in state.runs:
@@ -71,6 +77,7 @@ class State:
         """A job leaves the queue without a place. Returns why it had none; None before its first round."""
         number = self.backlog.remove(job)
         self._sleep.leave(number, job.id)
+        self._forget_move(job.id)
         return self._waits_for_release.pop(job.id, None) or self._sleep.verdict(number)
 
     def verdict(self, job: QueuedJob) -> Verdict | None:
@@ -97,6 +104,8 @@ class State:
         self._enter(run)
         if (run.releasing, run.preemptible) != (before.releasing, before.preemptible):
             self._sleep.touch(run.place.cluster)
+        if not run.releasing:
+            self._forget_move(run.job)
 
     def end(self, job: str) -> ActiveRun:
         """The run of a job has ended: what it held is free, and its queue may use it again."""
@@ -121,11 +130,11 @@ class State:
         self._sleep.wake_all()
 
     def move_to(self, fleet: Fleet, quotas: Quotas, weights: Mapping[str, int], backfill: Backfill) -> None:
-        """The network, or what was declared about it, is another from now on. The queue stays; what runs, and which windows are in
-        force, must be told anew."""
+        """The network, or what was declared about it, is another from now on. The queue stays; what runs, what is moved, and which
+        windows are in force, must be told anew."""
         self.fleet, self.quotas, self.weights, self.backfill = fleet, quotas, weights, backfill
         self.free, self.usage, self.runs = fleet.all_free(), replace(Usage.none(fleet), past=self.usage.past), Runs()
-        self.windows = ()
+        self.windows, self.moves = (), {}
         self._protected.clear()
         self._run_of.clear()
         self._waits_for_release = {}
@@ -145,10 +154,14 @@ class State:
         while self._protected and self._protected[0][0] <= now:
             self._sleep.touch(heappop(self._protected)[1])
         self._looked_at = now
+        for job in [each for each, move in self.moves.items() if each not in self._run_of and not self.backlog.holds(move.job)]:
+            self._forget_move(job)  # it ended before it was stopped
         self._sleep.lowest_preemptible = self.runs.lowest_preemptible()
         served = serve(self.snapshot(now), self.backlog, self._sleep)
         for grant in served.grants:
             self.free.take(grant.place.allocations)
+            self.moves.pop(grant.job, None)
+        self.moves |= {each.move.job.id: each.move for each in served.preemptions if each.move is not None}
         self.usage, self.quotas, self.runs = served.usage, served.quotas, served.runs
         self._waits_for_release = served.of_job
         for run in served.stopping:
@@ -173,7 +186,15 @@ class State:
             quotas=self.quotas,
             packing=self.packing,
             windows=self.windows,
+            restart_seconds=self.restart_seconds,
+            moves=tuple(self.moves.values()),
         )
+
+    def _forget_move(self, job: str) -> None:
+        """What was kept for a moved job is for others."""
+        move = self.moves.pop(job, None)
+        if move is not None:
+            self._sleep.touch(move.place.cluster)
 
     def _enter(self, run: ActiveRun) -> None:
         self._run_of[run.job] = run

@@ -28,6 +28,7 @@ from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_WAITING, AttemptState, JobState
 from scheduler.engine.cycle import Served
 from scheduler.engine.fleet import NO_KIND, Allocation, Fleet, Kind
+from scheduler.engine.place import Place
 from scheduler.engine.shape import GIB, WHOLE_CARD_MILLI
 from scheduler.engine.snapshot import Grant, Preemption, Verdict
 from scheduler.service.expiry import Patience, expire
@@ -36,6 +37,7 @@ from scheduler.service.lifecycle import as_json, ask_to_stop, give_up, lock_job,
 from scheduler.service.meter import is_due, post_due
 from scheduler.service.metrics import RoundMetrics
 from scheduler.service.mirror import Mirror
+from scheduler.service.moves import moves_to
 from scheduler.service.registry import Registry, load_registry
 from scheduler.service.tags import claim_day
 from scheduler.store.database import CITY, Database
@@ -126,7 +128,7 @@ class Dispatcher:
             with self._database.write(CITY) as session:
                 confirm(session, lease)
                 for preemption in served.preemptions:
-                    _preempt(session, preemption, now)
+                    _preempt(session, state.fleet, preemption, now)
                 dropped = [grant.job for grant in served.grants if not _grant(session, mirror.registry, state.fleet, grant, now)]
             mirror.touch([*dropped, *(run.job for run in served.stopping)])
         verdicts = mirror.unnoted(served)
@@ -166,22 +168,26 @@ def _note(session: Session, verdicts: Mapping[str, Verdict], now: datetime) -> N
         _note_verdict(session, job, verdicts[job.id], now)
 
 
-def _preempt(session: Session, preemption: Preemption, now: datetime) -> None:
+def _preempt(session: Session, fleet: Fleet, preemption: Preemption, now: datetime) -> None:
     attempt = session.get_one(AttemptRow, preemption.attempt)
     job = lock_job(session, attempt.job_id)
     session.refresh(attempt)
     if attempt.stop_as is None and attempt.state in ATTEMPT_ACTIVE:
-        reason, told = _why_stopped(preemption)
+        reason, told = _why_stopped(preemption, attempt.cluster_id)
+        if preemption.move is not None:
+            attempt.moves_to = moves_to(preemption.move, _placements(fleet, preemption.move.place))
         ask_to_stop(attempt, AttemptState.PREEMPTED, reason)
         record(session, job, told, now, attempt.number)
 
 
-def _why_stopped(preemption: Preemption) -> tuple[Reason, Reason]:
+def _why_stopped(preemption: Preemption, cluster: str) -> tuple[Reason, Reason]:
     """Why an attempt will have ended, and what is said of it now."""
     window = preemption.window
     if window is not None:
         reason = Reason("maintenance" if window.kind is WindowKind.MAINTENANCE else "reservation", window.numbers())
         return reason, reason
+    if preemption.move is not None:
+        return Reason("moved", {"cluster": cluster}), Reason("move_requested", {"cluster": cluster})
     # whose job it was is nobody else's business: only its standing is told
     standing: dict[str, str | int] = {"priority": preemption.priority}
     return Reason("preempted", standing), Reason("stop_requested", standing)
@@ -207,7 +213,7 @@ def _grant(session: Session, registry: Registry, fleet: Fleet, grant: Grant, now
             number=job.attempts,
             state=AttemptState.GRANTED,
             fencing_token=_next_fencing_token(session),
-            placements=[_placement(fleet, kind, part).model_dump(mode="json") for part in place.allocations],
+            placements=[placement.model_dump(mode="json") for placement in _placements(fleet, place)],
             vendor=kind.vendor if kind else None,
             model=kind.model if kind else None,
             hardware_class=kind.hardware_class if kind else None,
@@ -227,6 +233,11 @@ def _granted(cluster: str, grant: Grant, spec: JobSpec) -> Reason:
     what = "CPU" if asked.per_node == 0 else "cards"
     per_node = asked.per_node or asked.cpus
     return Reason("granted", {"cluster": cluster, "nodes": grant.place.nodes, "per_node": per_node, "what": what})
+
+
+def _placements(fleet: Fleet, place: Place) -> list[Placement]:
+    kind = None if place.kind == NO_KIND else fleet.kinds[place.kind]
+    return [_placement(fleet, kind, part) for part in place.allocations]
 
 
 def _placement(fleet: Fleet, kind: Kind | None, part: Allocation) -> Placement:

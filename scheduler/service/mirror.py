@@ -26,6 +26,7 @@ from scheduler.engine.snapshot import ActiveRun, Backfill, Snapshot, Verdict
 from scheduler.engine.state import State
 from scheduler.service.feed import Feed
 from scheduler.service.lifecycle import from_json
+from scheduler.service.moves import may_be_moved, stored_moves
 from scheduler.service.nodes import Nodes
 from scheduler.service.offers import prices
 from scheduler.service.registry import Registry, Version, load_registry, refreshed, registry_version
@@ -183,6 +184,7 @@ class Mirror:
         open_ = select(JobRow.id).where(JobRow.state.not_in(JOB_FINAL))
         holding = select(AttemptRow.job_id).where(AttemptRow.state.in_(ATTEMPT_ACTIVE))
         self._look_at(session, {*session.scalars(open_), *session.scalars(holding)}, now)
+        self._look_at_moves(session, now)
         self._look_at_windows(session, now)
 
     def _look_at(self, session: Session, jobs: set[str], now: datetime) -> None:
@@ -210,7 +212,7 @@ class Mirror:
     def _runs(self, active: _Active, now: datetime) -> None:
         known, id_ = self._there, active.job.id
         before = self.state.run_of(id_)
-        run = ending_by(self.state.windows, self._seen_now(active), to_micros(now))
+        run = ending_by(self.state.windows, self._seen(active, now), to_micros(now))
         if before is not None and before.place.cluster == run.place.cluster and before.place.allocations == run.place.allocations:
             known.waiting.pop(id_, None)
             self.state.change(replace(run, place=before.place))
@@ -219,8 +221,28 @@ class Mirror:
             self.state.hold(run)
         known.active[id_] = active
 
-    def _seen_now(self, active: _Active) -> ActiveRun:
-        return active_run(self.registry, self.state.fleet, active.attempt, active.job, active.spec)
+    def _seen(self, active: _Active, now: datetime) -> ActiveRun:
+        """A run as it is on the fleet of now; with its job where the policy lets it be moved."""
+        run = active_run(self.registry, self.state.fleet, active.attempt, active.job, active.spec)
+        movable = self.state.restart_seconds is not None and may_be_moved(active.attempt, active.spec)
+        return replace(run, again=self._again(active, now)) if movable else run
+
+    def _again(self, active: _Active, now: datetime) -> QueuedJob:
+        """The job of a run, as it would wait for its place."""
+        row, spec = active.job, active.spec
+        job = queued_job(self._there.registry, row.id, row.tenant_id, row.submitted_at, spec, {}, now)
+        return replace(job, hold=None, shapes=self._there.shapes.setdefault(job.shapes, job.shapes))
+
+    def _look_at_moves(self, session: Session, now: datetime) -> None:
+        """The moves that are under way, seen on the fleet of now."""
+        known = self._there
+
+        def job_of(id_: str) -> QueuedJob | None:
+            waiting, active = known.waiting.get(id_), known.active.get(id_)
+            return waiting.job if waiting is not None else self._again(active, now) if active is not None else None
+
+        moving = () if self.state.restart_seconds is None else stored_moves(session, self.state.fleet, job_of)
+        self.state.moves = {move.job.id: move for move in moving}
 
     def _waits(self, row: JobRow, spec: JobSpec, ended: Mapping[str, str], now: datetime) -> list[QueuedJob]:
         """The job if it joins the engine's queue: it is not there yet, or not as it is now, and nothing holds it."""
@@ -260,8 +282,10 @@ class Mirror:
             weights={queue.name: queue.weight for queue in queues},
             backfill=Backfill(known.registry.scheduling.backfill),
         )
+        self.state.restart_seconds = known.registry.scheduling.restart_seconds
         for active in known.active.values():
-            self.state.hold(self._seen_now(active))
+            self.state.hold(self._seen(active, now))
+        self._look_at_moves(session, now)
         self._reprice(session, now)
 
     def _reprice(self, session: Session, now: datetime) -> None:

@@ -26,7 +26,7 @@ from scheduler.engine.snapshot import ActiveRun
 from scheduler.service.history import load_history
 from scheduler.service.registry import Registry
 from scheduler.service.tags import Terms, claim_day
-from scheduler.store.tables import AttemptRow, JobRow, NodeRow
+from scheduler.store.tables import AttemptRow, JobRow, Json, NodeRow
 
 SUSPECT_AFTER = timedelta(seconds=30)
 """A cluster or node silent for longer gets no new grants."""
@@ -141,7 +141,7 @@ def active_run(registry: Registry, fleet: Fleet, attempt: AttemptRow, job: JobRo
         tenant=job.tenant_id,
         priority=spec.priority_value,
         preemptible=spec.preemptible,
-        place=_place(fleet, attempt),
+        place=place_of(fleet, attempt, attempt.placements),
         safe_at=to_micros(safe_at) if safe_at else None,
         releasing=attempt.stop_as is not None,
         queue=job.tenant_id,
@@ -150,9 +150,9 @@ def active_run(registry: Registry, fleet: Fleet, attempt: AttemptRow, job: JobRo
     )
 
 
-def _place(fleet: Fleet, attempt: AttemptRow) -> Place:
-    """Where an attempt sits. Nodes and devices that are no longer reported have nothing to deduct from."""
-    placements = [Placement.model_validate(placement) for placement in attempt.placements]
+def place_of(fleet: Fleet, attempt: AttemptRow, stored: Sequence[Json]) -> Place:
+    """Where an attempt sits, or its job goes on. Nodes and devices that are no longer reported have nothing to deduct from."""
+    placements = [Placement.model_validate(placement) for placement in stored]
     allocations = [
         _allocation(fleet, fleet.index[attempt.cluster_id, placement.node], placement)
         for placement in placements

@@ -212,6 +212,8 @@ class AttemptRow(TenantOwned, ClusterOwned, Base):
     stop_as: Mapped[str | None] = mapped_column(String(20))
     """Set when it has been asked to stop: the state it ends in once its cluster has stopped it."""
     reason: Mapped[Json | None]
+    moves_to: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    """Set when it has been asked to stop to be moved: the placements kept for its job, for which job, and what that loses."""
     metered_until: Mapped[datetime | None]
     metered: Mapped[bool] = mapped_column(default=False)
     """Its last cost line has been posted."""

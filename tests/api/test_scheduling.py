@@ -7,7 +7,8 @@ from tests.api.world import World, problem
 
 
 def test_what_is_shipped_holds_until_something_is_chosen(world: World) -> None:
-    assert world.get("/v1/scheduling") == {"backfill": "easy", "half_life": "7d", "min_runtime": "0s"}
+    shipped = {"backfill": "easy", "half_life": "7d", "consolidation": None, "min_runtime": "0s"}
+    assert world.get("/v1/scheduling") == shipped
     world.post("/v1/scheduling", {"backfill": "conservative"})
     world.post("/v1/scheduling", {"backfill": "conservative"})
     assert world.get("/v1/scheduling")["backfill"] == "conservative"
@@ -18,6 +19,14 @@ def test_an_unknown_choice_is_refused_by_name(world: World) -> None:
     before = world.rows()
     problem(world.call("POST", "/v1/scheduling", "operator", json={"backfill": "greedy"}), 422, "invalid_request", "backfill")
     problem(world.call("POST", "/v1/scheduling", "operator", json={"backfil": "easy"}), 422, "invalid_request", "backfil")
+    assert world.rows() == before
+
+
+def test_moving_runs_is_off_until_it_is_chosen_and_a_restart_takes_minutes_as_shipped(world: World) -> None:
+    assert world.post("/v1/scheduling", {"consolidation": {}})["consolidation"] == {"restart": "5m"}
+    before = world.rows()
+    body = {"consolidation": {"restart": "25h"}}
+    problem(world.call("POST", "/v1/scheduling", "operator", json=body), 422, "invalid_request", "consolidation.restart")
     assert world.rows() == before
 
 

@@ -85,17 +85,44 @@ ARRIVALS = st.builds(
 )
 TURNS = st.one_of(
     st.lists(ARRIVALS, min_size=1, max_size=5),
-    st.tuples(st.sampled_from(["end", "withdraw", "stop", "pass", "window"]), st.integers(0, 20)),
+    st.tuples(st.sampled_from(["end", "withdraw", "stop", "save", "save", "resume", "pass", "window"]), st.integers(0, 20)),
 )
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(TURNS, min_size=1, max_size=14), st.sampled_from([(), QUEUES]), st.sampled_from(Backfill))
+@given(
+    st.lists(TURNS, min_size=1, max_size=14), st.sampled_from([(), QUEUES]), st.sampled_from(Backfill), st.sampled_from([None, 1])
+)
 def test_a_round_decides_as_if_everything_were_looked_at_anew(
-    turns: list[list[Arrival] | tuple[str, int]], queues: tuple[Queue, ...], backfill: Backfill
+    turns: list[list[Arrival] | tuple[str, int]], queues: tuple[Queue, ...], backfill: Backfill, restart_seconds: int | None
 ) -> None:
-    """Arrivals, ends on time and early, cancellations of those that wait and of those that run, windows."""
-    state = State(FLEET, quotas=Quotas.of(queues), backfill=backfill)
+    """Arrivals, ends on time and early, cancellations of those that wait and of those that run, windows, checkpoints and
+    moves."""
+    _agree(State(FLEET, quotas=Quotas.of(queues), backfill=backfill, restart_seconds=restart_seconds), turns)
+
+
+PARTS = st.builds(
+    Arrival,
+    shape=st.builds(gang, st.sampled_from([1, 1, 1, 2]), st.sampled_from([2, 4, 6, 8]), models=st.just(frozenset({"910B3"}))),
+    tenant=st.sampled_from(["t0", "t1"]),
+    priority=st.sampled_from([50, 50, 50, 25]),
+    preemptible=st.just(True),
+    max_runtime_seconds=st.sampled_from([None, None, 5]),
+)
+CROWD = st.one_of(
+    st.lists(PARTS, min_size=1, max_size=6),
+    st.tuples(st.sampled_from(["end", "end", "withdraw", "resume", "resume", "pass"]), st.integers(0, 20)),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(CROWD, min_size=4, max_size=14), st.sampled_from([(), QUEUES]))
+def test_and_so_it_does_where_much_is_moved(turns: list[list[Arrival] | tuple[str, int]], queues: tuple[Queue, ...]) -> None:
+    """Parts of nodes that come and go, of runs that have saved everything."""
+    _agree(State(FLEET, quotas=Quotas.of(queues), restart_seconds=1), turns, all_save=True)
+
+
+def _agree(state: State, turns: list[list[Arrival] | tuple[str, int]], *, all_save: bool = False) -> None:
     waiting: dict[str, QueuedJob] = {}
     jobs: dict[str, QueuedJob] = {}
     now = 0
@@ -107,9 +134,11 @@ def test_a_round_decides_as_if_everything_were_looked_at_anew(
             waiting |= {each.id: each for each in new}
             state.submit(new)
         else:
-            _happen(state, waiting, now, *turn)
+            _happen(state, waiting, jobs, now, *turn)
         for run in [each for each in state.runs if each.ends_at <= now]:
             state.end(run.job)
+        for run in list(state.runs.occupants()) if all_save else ():
+            state.change(replace(run, again=jobs[run.job]))
         moment = state.snapshot(now)
         anew = cycle(replace(moment, queue=list(waiting.values()), runs=list(moment.runs)))
         served = state.round(now)
@@ -139,7 +168,7 @@ def _job(id_: str, arrival: Arrival, now: int) -> QueuedJob:
     )
 
 
-def _happen(state: State, waiting: dict[str, QueuedJob], now: int, what: str, which: int) -> None:
+def _happen(state: State, waiting: dict[str, QueuedJob], jobs: dict[str, QueuedJob], now: int, what: str, which: int) -> None:
     running = sorted(each.job for each in state.runs)
     if what == "end" and running:
         state.end(running[which % len(running)])
@@ -155,6 +184,15 @@ def _happen(state: State, waiting: dict[str, QueuedJob], now: int, what: str, wh
         end = start + (1 + which % 5) * SECOND
         new = Window(f"w{now}", kind, start, end, int(FLEET.cluster_of[row]), frozenset({row}), tenants)
         state.set_windows([new, *(each for each in state.windows if each.end > now)], now)
+    elif what == "save" and (moveable := [each for each in running if jobs[each].preemptible]):
+        run = state.run_of(moveable[which % len(moveable)])
+        assert run is not None
+        state.change(replace(run, again=jobs[run.job]))
+    elif what == "resume" and (stopping := sorted(each.job for each in state.runs.releasing.values())):
+        job_ = stopping[which % len(stopping)]
+        state.end(job_)
+        state.submit([jobs[job_]])
+        waiting[job_] = jobs[job_]
 
 
 def _held_exactly(state: State) -> None:
