@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.elastic import Clusters, measure_clusters
+from api.cli.service import measure_service, read_services
 from api.cli.workload import measure_workload, peak_rss_bytes, progress_of
 from scheduler.replay import driver, openb
 from scheduler.replay.arrivals import allocated_percent
@@ -20,7 +21,9 @@ from scheduler.replay.elastic_report import ElasticReport
 from scheduler.replay.formats import read_workload
 from scheduler.replay.generate import generate as generate_trace
 from scheduler.replay.generate import parse_recipe
+from scheduler.replay.policy import parse_policy
 from scheduler.replay.report import Report, report
+from scheduler.replay.service_report import ServiceReport
 from scheduler.replay.trace import Trace, TraceError
 from scheduler.replay.workload_report import WorkloadReport
 
@@ -28,7 +31,7 @@ BAD_INPUT = 2
 
 _CHOICE = (
     "give either --nodes FILE and --pods FILE, or --generate nodes=N,jobs=N,seed=N, or --workload FILE, "
-    "or --itp FILE:NODES and --throughputs FOLDER"
+    "or --itp FILE:NODES and --throughputs FOLDER, or --muri FILE, or --philly FILE and --clusters FILE"
 )
 
 
@@ -63,12 +66,29 @@ def replay(
         str | None,
         typer.Option(metavar="SECONDS[,PER_DOUBLING]", help="For --itp: what a start, another width or a move costs a job (54,2)."),
     ] = None,
+    muri: Annotated[Path | None, typer.Option(help="A trace of Muri's (CSV): jobs that can be interrupted.")] = None,
+    size: Annotated[str | None, typer.Option(help="For --muri: nodes x cards of the cluster, 8x8 if not given.")] = None,
+    philly: Annotated[Path | None, typer.Option(help="The jobs of a Philly trace (CSV), which can be interrupted too.")] = None,
+    clusters: Annotated[Path | None, typer.Option(help="For --philly: the nodes of each virtual cluster (CSV).")] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="For --muri and --philly: order=age|shortest|least-attained, told=exact|x2|x10|user-limit|nothing, "
+            "discipline=strict|backfill|reschedule, checkpoint=SECONDS, min-run=SECONDS, patience=PERCENT; joined by commas."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Run a trace or a workload through the real scheduler, and say how it went."""
-    found: Report | WorkloadReport | ElasticReport
+    found: Report | WorkloadReport | ElasticReport | ServiceReport
     try:
-        if itp:
+        if muri or philly or clusters or size or policy is not None:
+            _check_for_workload_only(clock, store)
+            if nodes or pods or arrivals or generate or workload or itp:
+                raise TraceError(_CHOICE)
+            traces, left_out = read_services(muri, philly, clusters, size)
+            found = measure_service(traces, parse_policy(policy or ""), left_out)
+        elif itp:
             _check_for_workload_only(clock, store)
             if nodes or pods or arrivals or generate or workload:
                 raise TraceError(_CHOICE)
@@ -119,7 +139,7 @@ def _check_for_workload_only(clock: str, store: str) -> None:
         raise TraceError("--clock and --store are for a --workload: a trace runs on virtual time and keeps nothing")
 
 
-def _table(found: Report | WorkloadReport | ElasticReport) -> Table:
+def _table(found: Report | WorkloadReport | ElasticReport | ServiceReport) -> Table:
     """The keys of the JSON object as words, a figure a line; their units are in their names."""
     table = Table(title="replay", show_header=False)
     table.add_column(style="bold")

@@ -10,6 +10,9 @@ Enter at `cycle.cycle(snapshot) -> Decisions`. One round, in the words of the mo
 5. `reserve`  a blocked job is promised a time and a place that those behind it must not delay (backfill);
 6. `explain`  for every job that got nothing: wait or never, with the numbers behind it.
 
+Where runs may be stopped for others of their priority, `reschedule` puts them back beside the queue, serves all anew by
+`precedence` and carries out the difference; `durations` learns how long jobs take that do not say so.
+
 `state.State` keeps all of this from round to round, so that a round costs what has changed and not what there is.
 
 Beside the round, for gangs whose scaling curve is known: `widths.decide` admits deadlines and says how wide each runs (`plan`), and

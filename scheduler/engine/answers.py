@@ -16,7 +16,7 @@ from scheduler.engine.deadline import prospect
 from scheduler.engine.explain import explain
 from scheduler.engine.fleet import NO_KIND
 from scheduler.engine.offers import Offer, offers
-from scheduler.engine.order import QueuedJob, in_order, resource_name
+from scheduler.engine.order import QueuedJob, by_service, in_order, resource_name
 from scheduler.engine.room import Room
 from scheduler.engine.snapshot import Decisions, Snapshot
 from scheduler.engine.start import Start, start_of
@@ -121,7 +121,7 @@ def served_before(snapshot: Snapshot, decisions: Decisions, job: QueuedJob) -> l
     places = {grant.job: grant.place for grant in decisions.grants}
     usage = snapshot.usage.copy()
     ahead = []
-    for each in in_order(snapshot.queue, usage, snapshot.weights, snapshot.now):
+    for each in in_order(snapshot.queue, usage, snapshot.weights, snapshot.now, by_service(snapshot.order)):
         if each.id == job.id:
             break
         ahead.append(each)

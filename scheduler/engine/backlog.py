@@ -2,7 +2,7 @@
 
 A million jobs of a hundred shapes are a hundred lines. What orders the lines is kept in arrays, so the next one to serve is found
 without looking at the others one by one: priority, then who must start soon to keep a deadline, then weighted dominant share, then
-age, as in `order`.
+service where the operator's order goes by it, then age, as in `order`.
 """
 
 from bisect import bisect_left, insort
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.engine.fleet import Bools, Ints
-from scheduler.engine.order import NEAR_SECONDS, NOT_NEAR, QueuedJob, Usage, latest_start, stand_alike
+from scheduler.engine.order import NEAR_SECONDS, NOT_NEAR, Order, QueuedJob, Usage, latest_start, service, stand_alike
 
 NOBODY = 2**62
 """The age of an empty line: younger than anything."""
@@ -34,13 +34,15 @@ class Backlog:
     """Lines of waiting jobs. Taking a job from a line is undone by nothing: build a backlog for the round it is used in, or keep
     one and put new jobs in."""
 
-    def __init__(self, jobs: Iterable[QueuedJob] = ()) -> None:
+    def __init__(self, jobs: Iterable[QueuedJob] = (), order: Order = Order.AGE) -> None:
         self.lines: list[Line] = []
+        self._order = order
         self._number: dict[object, int] = {}
         self._tenants: dict[str, int] = {}
         self.priority = np.zeros(0, dtype=np.int64)
         self._tenant = np.zeros(0, dtype=np.int64)
         self._start_by = np.zeros(0, dtype=np.int64)
+        self._service = np.zeros(0, dtype=np.int64)
         self.head_at = np.zeros(0, dtype=np.int64)
         self._next = np.zeros(0, dtype=np.int64)
         self.put(jobs)
@@ -145,6 +147,8 @@ class Backlog:
         if urgencies is not None:
             yield urgencies
         yield shares.of_line(self._tenant)
+        if self._order is not Order.AGE:
+            yield self._service
         yield self.head_at
 
     def _line_of(self, job: QueuedJob) -> int:
@@ -162,6 +166,8 @@ class Backlog:
         self._tenant = np.append(self._tenant, [self._tenants[line.example.tenant] for line in new]).astype(np.int64)
         starts = (latest_start(line.example) for line in new)
         self._start_by = np.append(self._start_by, [NOT_NEAR if each is None else each for each in starts]).astype(np.int64)
+        served = [service(line.example, self._order) for line in new]
+        self._service = np.append(self._service, served).astype(np.int64)
         self.head_at = np.append(self.head_at, [NOBODY] * len(new)).astype(np.int64)
         self._next = np.append(self._next, [0] * len(new)).astype(np.int64)
 

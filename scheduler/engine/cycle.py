@@ -86,7 +86,7 @@ class Everybody:
 
 def cycle(snapshot: Snapshot) -> Decisions:
     """Decide one round. Every queued job gets a grant or a verdict; the snapshot is left as it was."""
-    backlog = Backlog(job for job in snapshot.queue if job.hold is None)
+    backlog = Backlog((job for job in snapshot.queue if job.hold is None), snapshot.order)
     return decisions_of(snapshot, backlog, serve(snapshot, backlog, Everybody(len(backlog.lines))))
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scheduler.domain.topology import CLUSTER
+from scheduler.domain.money import format_cny
+from scheduler.domain.reasons import Reason
+from scheduler.domain.topology import CLUSTER, LEVEL_NAMES
 from scheduler.engine.fleet import NO_KIND, Fleet, Free
 from scheduler.engine.order import QueuedJob, needs
 from scheduler.engine.packing import Packing
@@ -14,7 +16,7 @@ from scheduler.engine.quota import Quotas
 from scheduler.engine.room import Room
 from scheduler.engine.round import NO_PRICE, Round, begin
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
-from scheduler.engine.snapshot import Quote, Snapshot
+from scheduler.engine.snapshot import Grant, Quote, Snapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,19 @@ class Offer:
     @property
     def list_per_hour(self) -> int:
         return self.quote.list_price * self.unit_milli // WHOLE_CARD_MILLI if self.quote else 0
+
+
+def grant_of(job: QueuedJob, alternative: int, offer: Offer, places: int) -> Grant:
+    """A job takes an offer, out of so many places that it could have had."""
+    numbers: dict[str, str | int] = {
+        "places": places,
+        "net": format_cny(offer.net_per_hour),
+        "list": format_cny(offer.list_per_hour),
+    }
+    reason = Reason("placed_cheapest_net" if places > 1 else "placed_only_fit", numbers)
+    near = job.shapes[alternative].near
+    apart = None if near == CLUSTER else Reason("placed_spread", {"domains": offer.place.spread, "level": LEVEL_NAMES[near]})
+    return Grant(job.id, offer.place, alternative, reason, apart)
 
 
 def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape: Shape) -> tuple[Offer | None, int]:

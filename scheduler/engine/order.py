@@ -1,5 +1,8 @@
 """In which order the queue is served: priority, then who must start soon for a deadline, then weighted dominant share, then age.
 
+An operator may put service before age (`Order`): it decides between the jobs of one tenant and of tenants that hold the same, so
+that no order of the queue takes from a tenant what is its share.
+
 The dominant share of a tenant is the largest part it holds of any resource of the network (Ghodsi et al., "Dominant Resource
 Fairness", NSDI 2011); resources are the cards of each hardware class, and CPU. Where the past counts (`history`), what a tenant
 has used before is added to what it holds now, as a fading mean of the same unit:
@@ -12,8 +15,9 @@ Shares move with every grant of the round; the past is that of its beginning.
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from enum import StrEnum
 from operator import attrgetter
 
 import numpy as np
@@ -39,6 +43,28 @@ NOT_NEAR = 2**62
 """The urgency of a job that has time, has no deadline, or can no longer keep it."""
 
 
+UNKNOWN_SERVICE = 2**62
+"""The service left of a job of which nobody knows how long it takes: served after those that are known, by age."""
+
+LEVEL_SECONDS = 60
+"""Up to a card-minute of service jobs count as new to `Order.LEAST_ATTAINED`; every further level is twice as much."""
+
+
+class Order(StrEnum):
+    """Which job goes first where priority, deadlines and shares leave it open.
+
+    - `age`: the oldest.
+    - `shortest`: the least service left, in cards × seconds (SRSF; Gu et al., "Tiresias: A GPU Cluster Manager for Distributed
+      Deep Learning", NSDI 2019): the lowest mean time to completion where durations are known, or expected (`durations`).
+    - `least-attained`: the least service received, in levels that double, the oldest of a level first (the same paper's
+      two-dimensional LAS): for durations of which nothing is known.
+    """
+
+    AGE = "age"
+    SHORTEST = "shortest"
+    LEAST_ATTAINED = "least-attained"
+
+
 @dataclass(frozen=True, slots=True)
 class QueuedJob:
     """A job that waits. `terms` names the prices that apply to it; jobs with equal shapes, terms and clusters fare alike.
@@ -46,6 +72,8 @@ class QueuedJob:
     `clusters`, where given, are the only ones it may go to; `hold` is a reason not to try it at all this round. Without
     `max_runtime_seconds` a job is taken to run for ever: it is never backfilled in front of a promise it could delay. `queue`
     is whose quota it counts against; a queue without quota is unlimited. It is wanted finished by `deadline`, microseconds.
+    `attained_seconds` is what earlier attempts have done of it for good; `expected_seconds`, where given, is how much longer it is
+    expected to take, and else `max_runtime_seconds` says so.
     """
 
     id: str
@@ -63,16 +91,41 @@ class QueuedJob:
     """Whether it may be stopped once it runs."""
     min_runtime_seconds: int = 0
     """How long it is left alone once it has been granted, whoever could use its cards."""
+    attained_seconds: int = 0
+    expected_seconds: int | None = None
 
 
 _OWN = {"id", "submitted_at", "hold"}
-_STANDING = {"tenant", "priority", "deadline", "min_runtime_seconds"}
+_STANDING = {"tenant", "priority", "deadline", "min_runtime_seconds", "attained_seconds", "expected_seconds"}
 
 stand_alike = attrgetter(*(field.name for field in fields(QueuedJob) if field.name not in _OWN))
 """Everything about a job but who it is and since when it waits: jobs that agree in it stand in one line."""
 
 fares_alike = attrgetter(*(field.name for field in fields(QueuedJob) if field.name not in _OWN | _STANDING))
 """Everything that decides whether a job finds a place: where one has none, none that agrees in it and is served later has."""
+
+
+def seconds_left(job: QueuedJob) -> int | None:
+    """How much longer a job is expected to take, or asks for at most; None where nobody knows."""
+    if job.expected_seconds is not None:
+        return job.expected_seconds
+    return None if job.max_runtime_seconds is None else max(0, job.max_runtime_seconds - job.attained_seconds)
+
+
+def cards_asked(job: QueuedJob) -> int:
+    """The cards of a job's first wish, parts of a card counted up; 1 for a job without cards."""
+    shape = job.shapes[0]
+    return max(1, -(-shape.nodes * shape.per_node * shape.card_milli // WHOLE_CARD_MILLI))
+
+
+def service(job: QueuedJob, order: Order) -> int:
+    """What an order goes by before age; the lower goes first. 0 for every job where the order is age."""
+    if order is Order.AGE:
+        return 0
+    if order is Order.LEAST_ATTAINED:
+        return (cards_asked(job) * job.attained_seconds // LEVEL_SECONDS).bit_length()
+    left = seconds_left(job)
+    return UNKNOWN_SERVICE if left is None else cards_asked(job) * left
 
 
 def latest_start(job: QueuedJob) -> int | None:
@@ -172,19 +225,37 @@ def _counted(fleet: Fleet, kind: int, card_milli: int, cpu_milli: int) -> dict[R
     return counted
 
 
-def in_order(queue: Sequence[QueuedJob], usage: Usage, weights: Mapping[str, int], now: int) -> Iterator[QueuedJob]:
+Standing = tuple[int, ...]
+
+
+def by_service(order: Order) -> Callable[[QueuedJob], Standing]:
+    """What a job stands by among the others of its tenant, before age."""
+    return lambda job: (service(job, order),)
+
+
+_by_age = by_service(Order.AGE)
+
+
+def in_order(
+    queue: Sequence[QueuedJob],
+    usage: Usage,
+    weights: Mapping[str, int],
+    now: int,
+    standing: Callable[[QueuedJob], Standing] = _by_age,
+) -> Iterator[QueuedJob]:
     """The queue one job at a time; `usage` is read anew before each, so a grant lowers its tenant's standing at once."""
-    bands: dict[int, dict[str, deque[QueuedJob]]] = defaultdict(lambda: defaultdict(deque))
-    for job in sorted(queue, key=lambda job: (urgency(job, now), job.submitted_at, job.id)):
-        bands[job.priority][job.tenant].append(job)
+    bands: dict[int, dict[str, deque[tuple[int, Standing, int, str, QueuedJob]]]] = defaultdict(lambda: defaultdict(deque))
+    for entry in sorted((urgency(job, now), standing(job), job.submitted_at, job.id, job) for job in queue):
+        bands[entry[-1].priority][entry[-1].tenant].append(entry)
     for priority in sorted(bands, reverse=True):
         tenants = bands[priority]
         while tenants:
-            tenant = min(tenants, key=lambda name: _standing(name, tenants[name][0], usage, weights, now))
-            yield tenants[tenant].popleft()
+            tenant = min(tenants, key=lambda name: _turn(tenants[name][0], usage.dominant_share(name, weights)))
+            yield tenants[tenant].popleft()[-1]
             if not tenants[tenant]:
                 del tenants[tenant]
 
 
-def _standing(tenant: str, first: QueuedJob, usage: Usage, weights: Mapping[str, int], now: int) -> tuple[int, float, int, str]:
-    return urgency(first, now), usage.dominant_share(tenant, weights), first.submitted_at, first.id
+def _turn(first: tuple[int, Standing, int, str, QueuedJob], share: float) -> tuple[int, float, Standing, int, str]:
+    urgent, standing, submitted_at, id_, _ = first
+    return urgent, share, standing, submitted_at, id_

@@ -7,7 +7,7 @@ from typing import Literal
 
 from scheduler.domain.reasons import Reason
 from scheduler.engine.fleet import Fleet, Free
-from scheduler.engine.order import QueuedJob, Usage
+from scheduler.engine.order import Order, QueuedJob, Usage
 from scheduler.engine.packing import Packing
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
@@ -108,6 +108,7 @@ class Snapshot:
     """How long a moved run takes to be where it was; None: nothing is moved."""
     moves: Sequence[Move] = ()
     """What was moved before and has not started again: those still stopping, and those that wait for their place."""
+    order: Order = Order.AGE
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,5 +18,12 @@ A workload is the other kind of input: its jobs leave a while after they were st
 4. `admissions`       each committed to a database before it counts, if asked;
 5. `workload_report`  the same JSON object, and what only a workload has.
 
+Jobs that need a time of service and can be interrupted are the third: `service.serve(trace, policy)`.
+
+1. `muri`, `philly`   such traces from the CSV files as published (read by `table`);
+2. `policy`           in which order, by which discipline, and what the scheduler is told of durations;
+3. `service`          arrivals, stops and ends on virtual time, decided by `engine.reschedule` or `engine.cycle`;
+4. `service_report`   the same JSON object, and what a policy and virtual clusters add.
+
 Nothing here reads a clock of its own: the caller hands one in, measures the wall time and hands it to the report.
 """

@@ -44,6 +44,8 @@ class Outcome:
     completions: Sequence[int]
     levels: Sequence[int]
     """The milli-cards allocated after each moment at which something changed."""
+    preemptions: int = 0
+    lost_card_seconds: int = 0
 
 
 def replay(trace: Trace, progress: Progress | None = None, by_demand: bool = False) -> Outcome:

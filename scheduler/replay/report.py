@@ -37,7 +37,8 @@ class Report:
     - `wait_seconds`: of placed jobs, from arrival to the round that placed them.
     - `completion_seconds`: of placed jobs, from arrival to departure.
     - `makespan_seconds`: from the first arrival to the last departure of a placed job.
-    - `preemptions`, `lost_card_seconds`: 0, as a job of a timed trace is never stopped before it leaves.
+    - `preemptions`, `lost_card_seconds`: how often a run was stopped, and what was done again because of it; 0 where jobs leave at
+      a time of the trace, as those are never stopped before.
     - `allocated_percent`: of a trace in a given order of arrival, and only there: `arrivals.allocated_percent`.
     - `reasons`: how many jobs ended with each reason code: why it was placed where it was, or why it was not. They add up to the
       total.
@@ -87,8 +88,8 @@ def report(outcome: Outcome, wall_seconds: float, peak_rss_bytes: int) -> Report
         wait_seconds=distribution(outcome.waits),
         completion_seconds=distribution(outcome.completions),
         makespan_seconds=outcome.makespan / SECOND,
-        preemptions=0,
-        lost_card_seconds=0,
+        preemptions=outcome.preemptions,
+        lost_card_seconds=outcome.lost_card_seconds,
         reasons=dict(sorted(outcome.reasons.items())),
     )
 

@@ -35,8 +35,11 @@ class Row:
         return int(cell)
 
 
-def read_rows(path: Path, needed: Sequence[str], unique: str, why: Mapping[str, str] = MappingProxyType({})) -> Iterator[Row]:
-    """The rows of a CSV file that has at least the columns `needed`, no cell too few or too many, and no value of `unique` twice.
+def read_rows(
+    path: Path, needed: Sequence[str], unique: str | None = None, why: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Row]:
+    """The rows of a CSV file that has at least the columns `needed`, no cell too few or too many, and no value of `unique`, where
+    given, twice.
 
     `why` says of some columns what they are needed for. Raises TraceError.
     """
@@ -52,8 +55,8 @@ def read_rows(path: Path, needed: Sequence[str], unique: str, why: Mapping[str, 
                 if len(cells) != len(header):
                     raise TraceError(f"{path}, row {reader.line_num}: {_miscount(header, cells)}")
                 line = Row(path, reader.line_num, dict(zip(header, cells, strict=True)))
-                before = first_seen.setdefault(line.cells[unique], line.number)
-                if before != line.number:
+                before = first_seen.setdefault(str(line.number) if unique is None else line.cells[unique], line.number)
+                if unique is not None and before != line.number:
                     raise line.broken(unique, f"row {before} has the same name, and each must be unique")
                 yield line
     except OSError as error:

@@ -246,3 +246,46 @@ def test_one_network_cannot_have_a_job_twice(itp: list[str]) -> None:
     assert result.exit_code == 2
     assert "name a job twice" in result.stderr
     assert runner.invoke(app, twice[:-1]).exit_code == 0
+
+
+MURI = "job_id,num_gpu,submit_time,duration\n0,8,0,100000\n1,8,20000,10000\n2,8,21000,200000\n"
+PHILLY = "timestamp,duration,num_gpus,cluster\n2017-10-09 07:00:00,60,8,a\n2017-10-09 07:00:00,60,8,b\n2017-10-09 07:00:30,60,8,a\n"
+
+
+def test_a_trace_of_muri_has_the_keys_of_every_replay_and_the_policy(tmp_path: Path) -> None:
+    (tmp_path / "trace.csv").write_text(MURI)
+    asked = ["--muri", str(tmp_path / "trace.csv"), "--size", "1x8", "--policy", "order=shortest,checkpoint=15", "--json"]
+    result = runner.invoke(app, asked)
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = json.loads(result.stdout)
+    assert list(found) == [*KEYS, "policy"]
+    assert (found["preemptions"], found["lost_card_seconds"], found["makespan_seconds"]) == (1, 40, 315.0)
+    assert found["policy"]["order"] == "shortest"
+
+
+def test_a_trace_of_philly_says_how_each_virtual_cluster_fared(tmp_path: Path) -> None:
+    (tmp_path / "jobs.csv").write_text(PHILLY)
+    (tmp_path / "vc.csv").write_text("vc,node num\na,1\nb,1\n")
+    result = runner.invoke(app, ["--philly", str(tmp_path / "jobs.csv"), "--clusters", str(tmp_path / "vc.csv"), "--json"])
+    found = json.loads(result.stdout)
+    assert {name: each["wait_seconds"]["max"] for name, each in found["clusters"].items()} == {"a": 30.0, "b": 0.0}
+    assert (found["jobs_total"], found["cards_total"], found["jobs_left_out"]) == (3, 16, {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--muri", "FILE", "--size", "8"], "--size 8 is not allowed; nodes x cards, such as 8x8, is"),
+        (["--muri", "FILE", "--policy", "order=best"], "--policy order=best is not allowed"),
+        (["--muri", "FILE", "--workload", "FILE"], "give either --nodes FILE"),
+        (["--muri", "FILE", "--philly", "FILE"], "give either --muri FILE"),
+        (["--philly", "FILE"], "give either --muri FILE"),
+        (["--generate", "nodes=1,jobs=1,seed=1", "--policy", "order=age"], "give either --nodes FILE"),
+    ],
+)
+def test_what_is_wrong_with_jobs_that_can_be_interrupted_is_one_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    (tmp_path / "trace.csv").write_text(MURI)
+    result = runner.invoke(app, [str(tmp_path / "trace.csv") if each == "FILE" else each for each in arguments])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
