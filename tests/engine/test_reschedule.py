@@ -202,7 +202,7 @@ def test_only_who_was_put_back_is_stopped_and_never_in_vain(case: tuple[Snapshot
 @many
 @given(moments())
 def test_nobody_waits_who_would_fit_beside_what_the_plan_leaves(case: tuple[Snapshot, dict[str, QueuedJob]]) -> None:
-    moment, back = case
+    moment, back = replace(case[0], windows=()), case[1]  # the oracle knows nothing of windows
     made = plan(moment, back)
     free, started = _carried_out(moment, made), {grant.job for grant in made.starts}
     for each in moment.queue:
