@@ -13,6 +13,7 @@ from scheduler.contract.answers import (
     PlaceRefusal,
     QueuePosition,
     Quote,
+    StagingEstimate,
     StartEstimate,
     VoucherEstimate,
     Whereabouts,
@@ -136,9 +137,20 @@ def _option(priced: PricedOption, recorded: frozenset[str], language: Language) 
         cores=sum(part.cpu_milli for part in place.allocations) // 1000,
         spans=dict(priced.spans),
         now=priced.option.now,
+        starts_at=None if priced.option.starts_at is None else from_micros(priced.option.starts_at),
+        staging=_staging(priced),
         per_hour=_amounts(priced.per_hour),
         whole_run=_amounts(priced.whole_run),
         voucher=_voucher(priced.tag, language) if priced.tag else None,
+    )
+
+
+def _staging(priced: PricedOption) -> StagingEstimate:
+    brought, cost = priced.option.staging, priced.staging_micros
+    return StagingEstimate(
+        seconds=None if brought.unknown_gib else brought.seconds,
+        unknown_gib=brought.unknown_gib,
+        cost=None if cost is None else format_cny(cost),
     )
 
 

@@ -8,7 +8,7 @@ from api import problems
 from api.city import City
 from api.limits import BodyLimit
 from api.metrics import RequestMetrics
-from api.routers import answers, clusters, costs, health, inventory, jobs, metrics, queues, registry, scheduling, windows
+from api.routers import answers, clusters, costs, health, inventory, jobs, links, metrics, queues, registry, scheduling, windows
 
 VERSION = "1"
 
@@ -36,7 +36,7 @@ def build_app() -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestMetrics, registry=app.state.metrics)
     problems.install(app)
-    for noun in (jobs, answers, inventory, registry, queues, scheduling, windows, clusters, costs, health, metrics):
+    for noun in (jobs, answers, inventory, registry, links, queues, scheduling, windows, clusters, costs, health, metrics):
         app.include_router(noun.router)
     return app
 

@@ -204,6 +204,12 @@ def install(app: FastAPI) -> None:
         return ProblemError("internal_error").response()
 
 
+def unknown_reference(field: str, noun: str, id_: str) -> ProblemError:
+    """A field names something that is not registered."""
+    error = FieldError(field=field, message=f"there is no {noun} {id_}", message_zh=f"不存在 {noun} {id_}")
+    return ProblemError("unknown_reference", [error], field=field, noun=noun, id=id_)
+
+
 def invalid_part(error: ValidationError, field: str, value: object) -> ProblemError:
     """What is wrong with one field of a body, checked by a handler on its own."""
     return _invalid([{**fault, "loc": ("body", field, *fault["loc"])} for fault in error.errors()], {field: value})

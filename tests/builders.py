@@ -33,6 +33,7 @@ from scheduler.store.tables import (
     ClusterRow,
     ContractRow,
     JobRow,
+    LinkRow,
     NodeRow,
     PriceRow,
     ProgrammeRow,
@@ -197,6 +198,7 @@ def add_city(session: Session) -> None:
     session.add(price_row("hz", "H800", "20.5"))
     session.add(contract_row(contract()))
     session.add(programme_row())
+    session.add(LinkRow(source_id="sz", target_id="hz", body={"from": "sz", "to": "hz", "gbps": "1"}, created_at=LONG_AGO))
     session.add(QueueRow(name="idle", body=QueueSpec(name="idle").model_dump(mode="json"), created_at=LONG_AGO))
     session.add(SchedulingPolicyRow(body={}, created_at=LONG_AGO))
 

@@ -1,6 +1,6 @@
 """`suanwang quote` and `suanwang explain`: where, when, for how much, why not, and what would help."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +11,9 @@ from rich.table import Table
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption
 from api.cli.jobs import DEFAULT_TOKEN, As, JobId, Output, city_of, print_json, read_spec
 from api.cli.tables import console
-from scheduler.contract.answers import Explanation, PlacementOption, QueuePosition, Situation, StartEstimate
+from scheduler.contract.answers import Explanation, PlacementOption, QueuePosition, Situation, StagingEstimate, StartEstimate
 from scheduler.contract.base import Moment
+from scheduler.domain.clock import format_duration
 from scheduler.domain.money import format_cny, parse_cny
 
 _WORDS = {
@@ -26,9 +27,7 @@ _WORDS = {
         "elsewhere": "why not",
         "placed": "is in",
         "places": "places, in the order the scheduler would choose (CNY; the voucher is an estimate, the ledger decides)",
-        "headings": "cluster,class,model,nodes,cards,free now,list/h,contracted/h,net/h,whole run,net,voucher",
-        "yes": "yes",
-        "no": "no",
+        "headings": "cluster,class,model,nodes,cards,starts by,data there in,list/h,contracted/h,net/h,whole run,net,voucher",
         "now": "now",
         "unknown": "unknown",
         "range": "between {earliest} and {latest}",
@@ -48,9 +47,7 @@ _WORDS = {
         "elsewhere": "为何不去",
         "placed": "位于",
         "places": "可行位置,按调度器的选择顺序(元;补贴为估算,以台账认定为准)",
-        "headings": "集群,类别,型号,节点,卡,现空闲,目录价/时,合同价/时,净价/时,全程合同价,全程净价,补贴",
-        "yes": "是",
-        "no": "否",
+        "headings": "集群,类别,型号,节点,卡,最迟启动,数据到位,目录价/时,合同价/时,净价/时,全程合同价,全程净价,补贴",
         "now": "现在",
         "unknown": "未知",
         "range": "介于 {earliest} 与 {latest} 之间",
@@ -159,6 +156,19 @@ def _start(start: StartEstimate, as_of: Moment, language: str) -> str:
     return f"{between} ({start.text})"
 
 
+def _starts(option: PlacementOption, words: Mapping[str, str]) -> str:
+    if option.now:
+        return words["now"]
+    return words["unknown"] if option.starts_at is None else _moment(option.starts_at)
+
+
+def _brought(staging: StagingEstimate, words: Mapping[str, str]) -> str:
+    if staging.seconds is None:
+        return words["unknown"]
+    cost = f", {cny(staging.cost)}" if staging.cost is not None and parse_cny(staging.cost) else ""
+    return f"{format_duration(staging.seconds)}{cost}"
+
+
 def _moment(moment: Moment) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} UTC"
 
@@ -167,8 +177,8 @@ def _places(options: list[PlacementOption], language: str) -> Table:
     words = _WORDS[language]
     table = Table(title=words["places"], title_justify="left")
     for position, heading in enumerate(words["headings"].split(",")):
-        right = 3 <= position <= 10 and position != 5
-        table.add_column(heading, justify="right" if right else "left", overflow="fold", no_wrap=right)
+        right = 3 <= position <= 11
+        table.add_column(heading, justify="right" if right else "left", overflow="fold", no_wrap=right and position != 5)
     for option in options:
         hardware_class = str(option.hardware_class or "CPU")
         voucher = option.voucher
@@ -179,7 +189,8 @@ def _places(options: list[PlacementOption], language: str) -> Table:
             " ".join(filter(None, (option.model, option.mig))) or f"{option.cores} CPU",
             str(option.nodes),
             str(option.cards),
-            words["yes"] if option.now else words["no"],
+            _starts(option, words),
+            _brought(option.staging, words),
             cny(option.per_hour.list_amount),
             cny(option.per_hour.contracted_amount),
             cny(option.per_hour.net_amount),

@@ -22,6 +22,7 @@ _COMMANDS = {
     "logs": "api.cli.jobs:logs",
     "costs": "api.cli.jobs:costs",
     "inventory": "api.cli.jobs:inventory",
+    "links": "api.cli.links:links",
     "windows": "api.cli.windows:app",
     "scheduling": "api.cli.windows:scheduling",
     "programmes": "api.cli.programmes:app",

@@ -12,6 +12,7 @@ from scheduler.contract.answers import Explanation, Quote
 from scheduler.contract.cost import JobCosts
 from scheduler.contract.inventory import Inventory
 from scheduler.contract.job import AttemptList, EventPage, JobPage, JobView
+from scheduler.contract.links import LinkView
 from scheduler.contract.problem import Problem
 from scheduler.contract.registry import ClusterView, PriceView, TokenIssued, TokenRequest
 from scheduler.contract.scheduling import SchedulingPolicy
@@ -96,6 +97,9 @@ class Client:
     def clusters(self) -> list[ClusterView]:
         return _read_as(self._request("GET", "/v1/clusters"), TypeAdapter(list[ClusterView]))
 
+    def links(self) -> list[LinkView]:
+        return _read_as(self._request("GET", "/v1/links"), TypeAdapter(list[LinkView]))
+
     def prices(self) -> list[PriceView]:
         return _read_as(self._request("GET", "/v1/prices"), TypeAdapter(list[PriceView]))
 
@@ -120,7 +124,7 @@ class Client:
         return self._post("/v1/scheduling", policy, SchedulingPolicy)
 
     def register(self, noun: str, body: BaseModel | Mapping[str, Any]) -> None:
-        """Register a provider, tenant, cluster, contract, price or programme (the plural noun of its path)."""
+        """Register a provider, tenant, cluster, contract, price, link or programme (the plural noun of its path)."""
         document = body.model_dump(mode="json", by_alias=True) if isinstance(body, BaseModel) else body
         self._request("POST", f"/v1/{noun}", document, uuid4().hex)
 

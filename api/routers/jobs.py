@@ -15,7 +15,7 @@ from api.city import City, TheCity
 from api.idempotency import Keyed, once
 from api.language import Lang
 from api.limits import MAX_SEQUENCE
-from api.problems import ProblemError
+from api.problems import ProblemError, unknown_reference
 from api.views import attempt_view, cost_summaries, event_view, job_views, recorded_clusters
 from scheduler.contract.cost import CostRecord, JobCosts
 from scheduler.contract.job import AttemptList, EventPage, JobPage, JobSpec, JobView
@@ -29,7 +29,7 @@ from scheduler.engine.snapshot import Snapshot
 from scheduler.service.lifecycle import lock_job, request_cancel, submit
 from scheduler.service.registry import declared_queues
 from scheduler.service.snapshot import queued_job
-from scheduler.store.tables import AttemptRow, ContractRow, CostRecordRow, JobEventRow, JobRow, LogRow, ProgrammeRow
+from scheduler.store.tables import AttemptRow, ClusterRow, ContractRow, CostRecordRow, JobEventRow, JobRow, LogRow, ProgrammeRow
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -171,12 +171,15 @@ def find_job(session: Session, job_id: str) -> JobRow:
 
 def check_references(session: Session, spec: JobSpec) -> None:
     if spec.contract is not None and session.get(ContractRow, spec.contract) is None:
-        raise _unknown("contract", "contract", spec.contract)
+        raise unknown_reference("contract", "contract", spec.contract)
     if spec.voucher is not None and not spec.declines_vouchers and not _programme_exists(session, spec.voucher.programme):
-        raise _unknown("voucher.programme", "programme", spec.voucher.programme)
+        raise unknown_reference("voucher.programme", "programme", spec.voucher.programme)
+    for position, dataset in enumerate(spec.data):
+        if dataset.cluster is not None and session.get(ClusterRow, dataset.cluster) is None:
+            raise unknown_reference(f"data.{position}.cluster", "cluster", dataset.cluster)
     for position, job_id in enumerate(spec.depends_on):
         if session.get(JobRow, job_id) is None:
-            raise _unknown(f"depends_on.{position}", "job", job_id)
+            raise unknown_reference(f"depends_on.{position}", "job", job_id)
 
 
 def check_deadline(spec: JobSpec, now: datetime) -> None:
@@ -189,11 +192,6 @@ def check_deadline(spec: JobSpec, now: datetime) -> None:
 
 def _programme_exists(session: Session, programme: str) -> bool:
     return session.scalars(select(ProgrammeRow).where(ProgrammeRow.programme == programme).limit(1)).first() is not None
-
-
-def _unknown(field: str, noun: str, id_: str) -> ProblemError:
-    error = FieldError(field=field, message=f"there is no {noun} {id_}", message_zh=f"不存在 {noun} {id_}")
-    return ProblemError("unknown_reference", [error], field=field, noun=noun, id=id_)
 
 
 def _check_pending(session: Session, tenant: str) -> None:

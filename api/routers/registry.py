@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from api.auth import Anyone, OperatorOnly, Principal, Staff, TenantOrStaff, sha256
 from api.city import City, TheCity
 from api.idempotency import Attempt, Keyed, once
-from api.problems import ProblemError, invalid_part
+from api.problems import ProblemError, invalid_part, unknown_reference
 from scheduler.contract.problem import FieldError
 from scheduler.contract.registry import (
     Cluster,
@@ -205,7 +205,7 @@ def _add(
         row = session.get(table, body.id)
         if row is None:
             session.add(table(id=body.id, body=stored, created_at=city.clock(), **columns))
-        elif row.body != stored:
+        elif type(body).model_validate(row.body) != body:
             raise ProblemError("already_exists", noun=noun, id=body.id)
         return 201, body
 
@@ -219,8 +219,7 @@ def _all(city: City, principal: Principal, table: type[Row]) -> list[Row]:
 
 def _require(session: Session, noun: str, table: type[Base], id_: str, field: str | None = None) -> None:
     if session.get(table, id_) is None:
-        error = FieldError(field=field or noun, message=f"there is no {noun} {id_}", message_zh=f"不存在 {noun} {id_}")
-        raise ProblemError("unknown_reference", [error], field=field or noun, noun=noun, id=id_)
+        raise unknown_reference(field or noun, noun, id_)
 
 
 def _policy(document: Mapping[str, Any]) -> PolicyVersion:

@@ -32,12 +32,25 @@ class VoucherEstimate(Wire):
     reasons: list[ReasonView]
 
 
+class StagingEstimate(Wire):
+    """What it takes to bring the job's data to a place over the links, beside other transfers, which are not counted.
+
+    `seconds` is absent where for `unknown_gib` of it no link is known, or not where it lies. `cost` is what the links charge: it is
+    in no other amount, and absent where one of them has no price.
+    """
+
+    seconds: Count | None
+    unknown_gib: Count
+    cost: Money | None
+
+
 class PlacementOption(Wire):
     """One place for the whole gang. `now`: it is free now; otherwise it would do once others have left.
 
     `cards` are cards, or instances of the profile `mig`; `card_milli` is what they count as and cost, in thousandths of a card.
     `alternative` counts the job's alternatives from 0; `whole_run` is for the whole `max_runtime` at today's prices. `spans` says
-    over how many link domains, racks and spines it lies, as far as its nodes name theirs.
+    over how many link domains, racks and spines it lies, as far as its nodes name theirs. `starts_at` is the latest start there,
+    absent where nothing tells.
     """
 
     cluster: Key
@@ -52,6 +65,8 @@ class PlacementOption(Wire):
     cores: Count
     spans: dict[str, Count] = Field(default_factory=dict)
     now: bool
+    starts_at: Moment | None
+    staging: StagingEstimate
     per_hour: CostEstimate
     whole_run: CostEstimate
     voucher: VoucherEstimate | None

@@ -16,6 +16,9 @@ from scheduler.domain.versions import parse_range
 MAX_NODES = 10_000
 MAX_CARDS_PER_NODE = 64
 MAX_RUNTIME_SECONDS = 90 * 86_400
+MAX_DATASET_GIB = 10**9
+"""An exbibyte."""
+
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
 DECLINED = "none"
 
@@ -26,6 +29,14 @@ class Activity(StrEnum):
     RL = "rl"
     INFERENCE = "inference"
     DEVELOPMENT = "development"
+
+
+class Profile(StrEnum):
+    """How a job chooses among the places where it fits: what it costs after voucher, when it is done, or whose cards they are."""
+
+    CHEAPEST_NET = "cheapest-net"
+    FASTEST = "fastest"
+    DOMESTIC_FIRST = "domestic-first"
 
 
 def _runtime(text: str) -> str:
@@ -112,10 +123,10 @@ class Checkpoint(Wire):
 
 
 class Dataset(Wire):
-    """Data the job reads, where it lies now and how large it is."""
+    """Data the job reads, where it lies now and how large it is. Without `cluster` nobody knows how long it takes to bring it."""
 
     uri: Annotated[str, StringConstraints(min_length=1, max_length=2048)]
-    size_gib: Count
+    size_gib: Annotated[int, Field(ge=0, le=MAX_DATASET_GIB)]
     cluster: Key | None = None
 
 
@@ -134,7 +145,8 @@ class VoucherRequest(Wire):
 
 
 class JobSpec(Wire):
-    """A training job as its owner writes it. It is wanted finished by `deadline`."""
+    """A training job as its owner writes it. It is wanted finished by `deadline`; without a `profile` that of its queue holds, or
+    of the city."""
 
     name: Name
     entrypoint: Annotated[tuple[Argument, ...], Field(min_length=1, max_length=256)]
@@ -146,6 +158,7 @@ class JobSpec(Wire):
     preemptible: bool = False
     checkpoint: Checkpoint | None = None
     data: Annotated[tuple[Dataset, ...], Field(max_length=64)] = ()
+    profile: Profile | None = None
     contract: Key | None = None
     activity: Activity
     voucher: VoucherRequest | None = None

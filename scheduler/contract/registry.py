@@ -11,11 +11,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from scheduler.contract.base import Key, Moment, Price, Text, Uscc, Wire
+from scheduler.contract.job import Profile
 from scheduler.contract.scheduling import MinRuntime
 from scheduler.domain.money import MICROS_PER_CNY, parse_cny
 
 MAX_PRICE_MICROS = 10_000 * MICROS_PER_CNY
 """Per card-hour: far above any real price, and low enough that no line of a real gang exceeds what an amount may be."""
+
+
+DEFAULT_IN_FLIGHT = 256
+"""Grants a cluster may have at a time that it has not taken up yet, where it was registered without saying so."""
 
 
 class Registration(Wire):
@@ -46,13 +51,18 @@ class Launcher(StrEnum):
 
 
 class Cluster(Wire):
-    """集群: one cluster of one provider. A `recorded` cluster plays back a recorded inventory and is labelled so everywhere."""
+    """集群: one cluster of one provider. A `recorded` cluster plays back a recorded inventory and is labelled so everywhere.
+
+    `max_in_flight`: how many grants it may have at a time that its agent has not taken up yet. An agent syncs about twice a second,
+    so the default lets some hundred jobs a second start there; less protects a cluster that is slow to accept work.
+    """
 
     id: Key
     name: Text
     provider: Key
     city: Key
     launcher: Launcher
+    max_in_flight: Annotated[int, Field(ge=1, le=10_000)] = DEFAULT_IN_FLIGHT
 
 
 class TenantType(StrEnum):
@@ -152,6 +162,7 @@ class QueueSpec(Wire):
     `nominal` is its own; `borrowing_limit` the most it may use beyond (absent: whatever others leave); `lending_limit` the most
     others may use of it (absent: all). A resource nobody in the tree has a nominal for is unlimited. `weight` divides its share.
     `min_runtime` protects its attempts from being stopped for other jobs; absent, it is that of the queue above, or the city's.
+    `profile` holds for jobs of it and of the queues below that name none (absent: that of the queue above, else of the city).
     """
 
     name: Key
@@ -163,6 +174,7 @@ class QueueSpec(Wire):
     max_running: Annotated[int, Field(ge=0, le=10**6)] | None = None
     max_pending: Annotated[int, Field(ge=0, le=10**6)] | None = None
     min_runtime: MinRuntime | None = None
+    profile: Profile | None = None
 
 
 class QueueView(QueueSpec):

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, StringConstraints
 
 from scheduler.contract.base import Duration, Wire
+from scheduler.contract.job import Profile
 from scheduler.domain.clock import format_duration, parse_duration_seconds
 
 MIN_HALF_LIFE_SECONDS = 3600
@@ -51,6 +52,7 @@ class SchedulingPolicy(Wire):
     jobs go in front, and more of those that wait know when they start at the latest.
     `half_life`: what a tenant has used counts against it beside what it holds now, and half as much with every half-life that
     has passed since; null lets only the present count.
+    `profile`: how a job chooses among the places where it fits, if neither it nor its queue says so.
     `min_runtime`: an attempt is stopped for no other job, and moved nowhere, before it has had its cards for so long, whatever
     its priority and whoever lent them; as shipped nobody is protected. A queue may have its own.
     `consolidation`: whether runs are moved for a job that is blocked; null: never.
@@ -58,6 +60,7 @@ class SchedulingPolicy(Wire):
 
     backfill: Literal["easy", "conservative"] = "easy"
     half_life: Annotated[Duration, AfterValidator(_half_life)] | None = "7d"
+    profile: Profile = Profile.CHEAPEST_NET
     consolidation: Consolidation | None = None
     min_runtime: MinRuntime = "0s"
 

@@ -73,6 +73,11 @@ class Catalogue:
         entry = self.by_name.get((vendor.casefold(), model.casefold()))
         return None if entry is None else entry.memory_bytes
 
+    def throughput_gflops(self) -> Mapping[str, int]:
+        """Dense FP16 of a card by model, where sources agree on it (`confidence: high`); what is disputed is not known."""
+        sure = (entry for entry in self.entries if entry.confidence == "high" and entry.tflops_fp16 is not None)
+        return {entry.model: int((entry.tflops_fp16 or 0) * 1000) for entry in sure}
+
 
 def parse_catalogue(document: Mapping[str, Any]) -> Catalogue:
     """A catalogue from its YAML document. Raises ValueError when two entries of one vendor claim the same name."""

@@ -55,6 +55,19 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "cheapest after voucher of {places} places that fit: {net}/h net, {list}/h list",
         "zh": "在 {places} 个可行位置中补贴后最便宜:净价 {net}/小时,目录价 {list}/小时",
     },
+    "placed_fastest": {
+        "en": "the fastest of {places} places that fit (to bring its data: {staging}): {net}/h net, {list}/h list",
+        "zh": "在 {places} 个可行位置中最快(数据传输:{staging}):净价 {net}/小时,目录价 {list}/小时",
+    },
+    "placed_domestic_first": {
+        "en": "domestic cards first: cheapest after voucher of {places} domestic places that fit: {net}/h net, {list}/h list",
+        "zh": "国产优先:在 {places} 个可行的国产位置中补贴后最便宜:净价 {net}/小时,目录价 {list}/小时",
+    },
+    "placed_no_domestic": {
+        "en": "no domestic cards could ever hold it: cheapest after voucher of {places} other places that fit: "
+        "{net}/h net, {list}/h list",
+        "zh": "没有任何国产位置能够容纳:在其余 {places} 个可行位置中补贴后最便宜:净价 {net}/小时,目录价 {list}/小时",
+    },
     "placed_only_fit": {
         "en": "the only place that fits: {net}/h net, {list}/h list",
         "zh": "唯一可行的位置:净价 {net}/小时,目录价 {list}/小时",
@@ -85,6 +98,19 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "enough cards of {cluster} are free but scattered: {runs} run(s) are being moved within it to bring them together,"
         " which loses {card_seconds} card-seconds",
         "zh": "集群 {cluster} 空闲加速卡足够但分散:正在集群内迁移 {runs} 个运行以腾出整块位置,损失 {card_seconds} 卡秒",
+    },
+    "waiting_for_faster": {
+        "en": "{free} could take it now, but with the place reserved for it in {cluster}, free in {seconds} s at the latest, "
+        "it is done {sooner} s sooner",
+        "zh": "集群 {free} 现可容纳,但在已为其预留、最迟 {seconds} 秒后空出的集群 {cluster} 中可提前 {sooner} 秒完成",
+    },
+    "waiting_for_in_flight": {
+        "en": "{cluster} has {in_flight} grant(s) it has not taken up yet, of at most {limit}; it is offered again once it has",
+        "zh": "集群 {cluster} 尚有 {in_flight} 个授权未确认(上限 {limit} 个),确认后的轮次再授权",
+    },
+    "waiting_after_refusal": {
+        "en": "{cluster} did not start it last time; it is not offered there again for {seconds} s",
+        "zh": "集群 {cluster} 上次未能启动该作业,{seconds} 秒内不再授权给它",
     },
     "waiting_behind_reservation": {
         "en": "would fit in {cluster} now, but could delay a job ahead of it that has cards reserved there in {seconds} s",
@@ -166,6 +192,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     },
     "place_silent": {"en": "it is not answering; no new grants until it does", "zh": "该集群没有应答,恢复前不再授权"},
     "place_unpriced": {"en": "it has no price for {what}", "zh": "该集群未公布 {what} 的价格"},
+    "place_not_preferred": {
+        "en": "it has room, but with the profile {profile} the job waits for a place it prefers",
+        "zh": "该集群可容纳,但按 {profile} 策略,作业等待更合适的位置",
+    },
     "place_other_provider": {
         "en": "it belongs to another provider than the contract the job names",
         "zh": "该集群不属于作业所指定合同的算力提供方",
@@ -241,6 +271,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     "change_no_contract": {
         "en": "do not name contract {contract}, which binds it to one provider",
         "zh": "不指定合同 {contract}(该合同将作业限定于一家算力提供方)",
+    },
+    "change_profile": {
+        "en": "choose by price: profile {profile} instead of {asked}",
+        "zh": "按价格选择:将策略由 {asked} 改为 {profile}",
     },
     "change_higher_priority": {"en": "raise its priority to {priority}", "zh": "将优先级提高到 {priority}"},
     "change_preempts": {

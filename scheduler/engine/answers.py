@@ -19,6 +19,7 @@ from scheduler.engine.offers import Offer, offers
 from scheduler.engine.order import QueuedJob, by_service, in_order, resource_name
 from scheduler.engine.room import Room
 from scheduler.engine.snapshot import Decisions, Snapshot
+from scheduler.engine.staging import Staging, staging
 from scheduler.engine.start import Start, start_of
 from scheduler.engine.state import State
 from scheduler.engine.what_if import Change, Rounds, Variation, changes, granted, offer_of, remedies
@@ -30,12 +31,17 @@ MAX_CLUSTERS = 64
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """A place for the job: one of its alternatives in one cluster on one kind of card. `now`: it would be granted at once;
-    otherwise it would do once others have left."""
+    """A place for the job: one of its alternatives in one cluster on one kind of card.
+
+    `now`: it would be granted at once, if the job could go nowhere else; otherwise it would do once others have left. `starts_at`:
+    the latest start there, in microseconds; None where nothing tells. `staging`: what it takes to bring the job's data there.
+    """
 
     alternative: int
     offer: Offer
     now: bool
+    starts_at: int | None
+    staging: Staging
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +74,8 @@ class Position:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is to be said of a job. `options` are in the order the engine would choose, those of now first. `limited`: the queue
-    ahead is so long that not everything was tried."""
+    """What is to be said of a job. `options` are in the order the engine would choose; those of now come first if it can start.
+    `limited`: the queue ahead is so long that not everything was tried."""
 
     verdict: Literal["fit", "wait", "never"]
     reasons: tuple[Reason, ...]
@@ -97,6 +103,7 @@ def answer(snapshot: Snapshot, job: QueuedJob, others: Sequence[Variation] = ())
     verdict = None if grant else decisions.verdicts[job.id]
     options = _options(rounds, job, decisions)
     start = start_of(whole, state, decisions, job)
+    refusals = tuple(_refusals(rounds, job, options))
     helpful = () if grant else tuple(changes(rounds, job, decisions, others))
     started_now_by = [change.reason for change in helpful if change.offer is not None]
     return Answer(
@@ -106,8 +113,8 @@ def answer(snapshot: Snapshot, job: QueuedJob, others: Sequence[Variation] = ())
             len(ahead), sum(_compete(snapshot, each, job) for each in ahead), _past_use(whole, decisions, job, len(ahead))
         ),
         start=start,
-        options=(*options, *_later(snapshot, job, options)),
-        refusals=tuple(_refusals(rounds, job, options)),
+        options=(*options, *_later(rounds, job, options)),
+        refusals=refusals,
         changes=helpful,
         limited=rounds.limited,
         deadline=prospect(job, snapshot.now, start.latest),
@@ -169,7 +176,7 @@ def _options(rounds: Rounds, job: QueuedJob, decisions: Decisions) -> list[Optio
     grant = granted(decisions, job)
     if grant is None:
         return []
-    found = [Option(grant.alternative, offer_of(snapshot, job, grant), now=True)]
+    found = [_option_now(snapshot, job, grant.alternative, offer_of(snapshot, job, grant))]
     candidates = [
         (alternative, offer)
         for alternative, shape in enumerate(job.shapes)
@@ -180,7 +187,7 @@ def _options(rounds: Rounds, job: QueuedJob, decisions: Decisions) -> list[Optio
         only = _only(snapshot, job, alternative, offer)
         instead = granted(rounds.decide(only), only)
         if instead is not None:
-            found.append(Option(alternative, offer_of(snapshot, only, instead), now=True))
+            found.append(_option_now(snapshot, job, alternative, offer_of(snapshot, only, instead)))
     rounds.limited |= len(candidates) > MAX_OPTIONS - 1
     return found
 
@@ -194,16 +201,36 @@ def _only(snapshot: Snapshot, job: QueuedJob, alternative: int, offer: Offer) ->
     return replace(job, shapes=(shape,), clusters=frozenset({snapshot.fleet.clusters[offer.place.cluster]}))
 
 
-def _later(snapshot: Snapshot, job: QueuedJob, options: Sequence[Option]) -> list[Option]:
+def _option_now(snapshot: Snapshot, job: QueuedJob, alternative: int, offer: Offer) -> Option:
+    return Option(alternative, offer, True, snapshot.now, _brought(snapshot, job, offer))
+
+
+def _brought(snapshot: Snapshot, job: QueuedJob, offer: Offer) -> Staging:
+    return staging(snapshot.links, job.data, snapshot.fleet.clusters[offer.place.cluster])
+
+
+def _later(rounds: Rounds, job: QueuedJob, options: Sequence[Option]) -> list[Option]:
     """Where it would fit if nothing ran there, beside where it can start now: what waiting for a place would cost."""
+    snapshot = rounds.ahead
     known = {(option.alternative, option.offer.place.cluster, option.offer.place.kind) for option in options}
     found = [
-        Option(alternative, offer, now=False)
+        (alternative, offer)
         for alternative, shape in enumerate(job.shapes)
         for offer in offers(snapshot, snapshot.fleet.empty, job, shape)
         if (alternative, offer.place.cluster, offer.place.kind) not in known
     ]
-    return found[: max(0, MAX_OPTIONS - len(options))]
+    return [_option_later(rounds, job, *each) for each in found[: max(0, MAX_OPTIONS - len(options))]]
+
+
+def _option_later(rounds: Rounds, job: QueuedJob, alternative: int, offer: Offer) -> Option:
+    """A place with the start it would be promised there, as long as work is left for such questions."""
+    snapshot, only = rounds.ahead, _only(rounds.ahead, job, alternative, offer)
+    decisions = rounds.decide(only) if rounds.affordable() else None
+    instead = granted(decisions, job)
+    if instead is not None:  # it has room, and the job waits for one it likes better
+        return _option_now(snapshot, job, alternative, offer_of(snapshot, only, instead))
+    starts_at = decisions.promised_at.get(job.id) if decisions else None
+    return Option(alternative, offer, False, starts_at, _brought(snapshot, job, offer))
 
 
 def _refusals(rounds: Rounds, job: QueuedJob, options: Sequence[Option]) -> list[Refusal]:
@@ -225,8 +252,9 @@ def _why_not(rounds: Rounds, job: QueuedJob, number: int, fits: bool) -> tuple[R
     there = replace(job, clusters=frozenset({cluster}))
     if fits:  # only a promise, or a place kept for somebody ahead, can be in the way
         decisions = rounds.decide(there)
-        verdict = decisions.verdicts.get(job.id) if decisions else None
-        return verdict.reasons if verdict else ()
+        if granted(decisions, there) is not None:
+            return (Reason("place_not_preferred", {"profile": job.profile.value}),)
+        return decisions.verdicts[job.id].reasons if decisions else ()
     return tuple(map(_said_of_one, explain(rounds.ahead, Room(rounds.ahead.fleet, rounds.free), there).reasons))
 
 

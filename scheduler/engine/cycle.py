@@ -9,6 +9,7 @@ are what binds a job in time (`bounds`): it sees each picture only as far as tho
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Protocol
 
 import numpy as np
@@ -18,26 +19,32 @@ from scheduler.domain.reasons import Reason
 from scheduler.domain.topology import CLUSTER, LEVEL_NAMES
 from scheduler.engine.backlog import Backlog, Shares
 from scheduler.engine.bounds import Bounds
+from scheduler.engine.choice import ground, narrowed
 from scheduler.engine.consolidate import Rearrangement, loss_of_stops
 from scheduler.engine.deadline import moment_after, noted
-from scheduler.engine.explain import NOBODY_KNOWS, explain
+from scheduler.engine.explain import NOBODY_KNOWS, could_ever_fit, explain
 from scheduler.engine.fleet import Bools, Fleet
+from scheduler.engine.intake import after_refusals, kept_from, refusing
 from scheduler.engine.moves import MOVE, arrivals, count_as_waiting, find_moves, in_flight, keep_place, waits_for_move
 from scheduler.engine.offers import Offer, best_offer
 from scheduler.engine.order import QueuedJob, Usage, held, needs
 from scheduler.engine.place import Place, capacity
 from scheduler.engine.preempt import MAX_SEARCHES, MAX_VICTIMS, cheapest_victims
 from scheduler.engine.preempt import Room as Victims
+from scheduler.engine.promises import FASTER, promise_place, promised_start, sooner_elsewhere
 from scheduler.engine.quota import RUNNING, Quotas, Resource, Shortfall
-from scheduler.engine.reserve import MAX_PROMISES, Outlook, Promise, promise
+from scheduler.engine.reserve import Promise
 from scheduler.engine.room import Room
 from scheduler.engine.round import Round, begin
 from scheduler.engine.runs import Runs
-from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
-from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, CutShort, Decisions, Grant, Move, Preemption, Snapshot, Verdict
+from scheduler.engine.shape import Shape
+from scheduler.engine.snapshot import FOREVER, ActiveRun, CutShort, Decisions, Grant, Move, Preemption, Snapshot, Verdict
 
 BEHIND = "waiting_behind_reservation"
 RELEASE = "waiting_for_release"
+OF_ITS_OWN = frozenset({RELEASE, FASTER, MOVE})
+"""A job that waits for a place of its own says nothing of those that ask for the same."""
+
 OVER_QUOTA = "waiting_for_quota"
 LIMITED = "search_limited"
 
@@ -116,13 +123,13 @@ def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
         if verdict is None:
             backlog.take(number)
             shares.refresh(example.tenant)
-        elif verdict.reasons[0].code in (RELEASE, MOVE) or round_.promises_each(head[1]):
+        elif verdict.reasons[0].code in OF_ITS_OWN or round_.promises_each(head[1]):
             backlog.take(number)
             taken_out.append((number, head))
-            of_job[head[1]] = noted(verdict, example, snapshot.now, _promised_start(round_, head[1]))
+            of_job[head[1]] = noted(verdict, example, snapshot.now, promised_start(round_, head[1]))
         else:
             hopeless[likeness] = verdict
-            of_line[number] = noted(verdict, example, snapshot.now, _promised_start(round_, head[1]))
+            of_line[number] = noted(verdict, example, snapshot.now, promised_start(round_, head[1]))
             open_[number] = False
     for number, head in taken_out:
         backlog.put_back(number, head)
@@ -151,7 +158,7 @@ def _go_on(round_: Round, backlog: Backlog) -> tuple[list[Move], list[tuple[int,
     Returns the moves of those that wait, who was served, and who waits with their age; all of them are out of the backlog."""
     arrived, waiting = arrivals(round_, backlog) if round_.snapshot.moves else ([], [])
     for move, alternative in arrived:
-        _take(round_, move.job, alternative, move.place, Reason("placed_moved"))
+        _take(round_, move.job, alternative, move.job.shapes[alternative], move.place, Reason("placed_moved"))
     started = [(backlog.remove(move.job), move.job.id) for move, _ in arrived]
     kept = [(backlog.remove(move.job), (move.job.submitted_at, move.job.id)) for move in waiting]
     return waiting, [*started, *((number, head[1]) for number, head in kept)], kept
@@ -159,15 +166,30 @@ def _go_on(round_: Round, backlog: Backlog) -> tuple[list[Move], list[tuple[int,
 
 def _decide(round_: Round, job: QueuedJob) -> Verdict | None:
     """Grant the job and return None, or return why not."""
-    bounds = round_.bounds(job)
-    for alternative, shape in enumerate(job.shapes):
+    wanted, alternatives = narrowed(round_, job)
+    refused = refusing(job, round_.snapshot.now)
+    if not refused:
+        return _decide_on(round_, wanted, alternatives)
+    verdict = _decide_on(round_, kept_from(round_.snapshot.fleet, wanted, refused), alternatives)
+    if verdict is None or (verdict.kind == "never" and could_ever_fit(round_.snapshot, wanted) is not None):
+        return verdict
+    return after_refusals(verdict, refused, round_.snapshot.now)
+
+
+def _decide_on(round_: Round, job: QueuedJob, alternatives: Sequence[int]) -> Verdict | None:
+    """The same for a job of which only some `alternatives` are left, by their position among all."""
+    bounds, full = round_.bounds(job), round_.intake.full
+    offered = kept_from(round_.snapshot.fleet, job, full) if full else job
+    for alternative, shape in zip(alternatives, job.shapes, strict=True):
         for room, reserved in round_.rooms(job, bounds):
-            best, places = best_offer(round_, room, round_.quotas, job, shape)
+            best, places = best_offer(round_, room, round_.quotas, offered, shape)
             if best is not None:
-                _grant(round_, job, alternative, best, places, reserved=reserved)
-                return None
+                sooner = None if reserved else sooner_elsewhere(round_, job, shape, best.place)
+                if sooner is None:
+                    _grant(round_, job, alternative, shape, best, places, reserved=reserved)
+                return sooner
     notes: list[Reason] = []
-    kept = _keep_place(round_, job) or _reclaim(round_, job, notes)
+    kept = _in_flight(round_, job, bounds) or _keep_place(round_, job) or _reclaim(round_, job, notes)
     closed = [_closed_by_quota(round_, job, shape) for shape in job.shapes]
     if kept is None and all(_nothing_else(round_, shape, lacks) for shape, lacks in zip(job.shapes, closed, strict=True)):
         kept = _beside(_over_quota(round_, job, closed), notes)
@@ -179,7 +201,7 @@ def _decide(round_: Round, job: QueuedJob) -> Verdict | None:
     if verdict.kind == "never":
         return verdict
     if may_be_promised(verdict):
-        _promise(round_, job, notes)
+        promise_place(round_, job, notes)
     return _beside(verdict, [*(_least_short(lacks) for lacks in closed if lacks), *notes])
 
 
@@ -192,6 +214,17 @@ def may_be_promised(verdict: Verdict) -> bool:
     """Whether what a job waits for comes with the ends of others."""
     no_end_changes = {*NOBODY_KNOWS, OVER_QUOTA}
     return any(reason.code.startswith("waiting_") and reason.code not in no_end_changes for reason in verdict.reasons)
+
+
+def _in_flight(round_: Round, job: QueuedJob, bounds: Bounds) -> Verdict | None:
+    """Where the job would fit in a cluster that has yet to take up what it was granted: nobody has to stop for it."""
+    if not round_.intake.full:
+        return None
+    for shape, (room, _) in product(job.shapes, round_.rooms(job, bounds)):
+        found, _ = best_offer(round_, room, round_.quotas, job, shape)
+        if found is not None:
+            return Verdict("wait", (round_.intake.reason(round_.snapshot.fleet.clusters[found.place.cluster]),))
+    return None
 
 
 def _closed_by_quota(round_: Round, job: QueuedJob, shape: Shape) -> dict[int, Shortfall]:
@@ -233,14 +266,7 @@ def _over_quota(round_: Round, job: QueuedJob, closed: Sequence[Mapping[int, Sho
 
 
 def _least_short(lacks: Mapping[int, Shortfall]) -> Reason:
-    return Reason(OVER_QUOTA, _in_units(min(lacks.values(), key=lambda each: each.needed - each.available)))
-
-
-def _in_units(short: Shortfall) -> dict[str, str | int]:
-    """A shortfall in cards, cores or jobs."""
-    unit = 1 if short.resource == RUNNING else WHOLE_CARD_MILLI
-    numbers = {name: f"{getattr(short, name) / unit:g}" for name in ("needed", "available", "nominal", "used")}
-    return {"queue": short.queue, "resource": short.resource, **numbers}
+    return Reason(OVER_QUOTA, min(lacks.values(), key=lambda each: each.needed - each.available).in_units())
 
 
 def _bound(round_: Round, job: QueuedJob, bounds: Bounds) -> Verdict | None:
@@ -259,47 +285,22 @@ def _bound(round_: Round, job: QueuedJob, bounds: Bounds) -> Verdict | None:
     return None
 
 
-def _promise(round_: Round, job: QueuedJob, notes: list[Reason]) -> None:
-    """Promise a blocked job its place, if the policy gives it one and the ends of running jobs tell when."""
-    pool = frozenset(kind for shape in job.shapes for kind in round_.snapshot.fleet.kinds_for(shape))
-    promised = round_.snapshot.backfill is Backfill.EASY and bool(pool & round_.promised)
-    if promised or not round_.foresees:
-        return
-    if round_.promise_searches_left == 0:
-        round_.cut_short = replace(round_.cut_short, promises=round_.cut_short.promises + 1)
-        notes.append(Reason("search_limited", {"what": "reservation", "limit": MAX_PROMISES}))
-        return
-    round_.promise_searches_left -= 1
-    found = promise(round_.snapshot, Outlook(round_.soon.free, round_.runs, round_.promises), job)
-    if found is not None:
-        round_.changed(found.place)
-        round_.promises.append(found)
-        round_.promised |= pool
+def _grant(round_: Round, job: QueuedJob, alternative: int, shape: Shape, best: Offer, places: int, *, reserved: bool) -> None:
+    numbers: dict[str, str | int] = {"places": places, "net": format_cny(best.net_per_hour), "list": format_cny(best.list_per_hour)}
+    reason = Reason("placed_reserved", numbers) if reserved else ground(round_, job, best.place, places, numbers)
+    _take(round_, job, alternative, shape, best.place, reason)
 
 
-def _promised_start(round_: Round, id_: str) -> int | None:
-    return next((each.at for each in round_.promises if each.job == id_), None)
-
-
-def _grant(round_: Round, job: QueuedJob, alternative: int, best: Offer, places: int, *, reserved: bool) -> None:
-    numbers: dict[str, str | int] = {
-        "places": places,
-        "net": format_cny(best.net_per_hour),
-        "list": format_cny(best.list_per_hour),
-    }
-    reason = Reason("placed_reserved" if reserved else "placed_cheapest_net" if places > 1 else "placed_only_fit", numbers)
-    _take(round_, job, alternative, best.place, reason)
-
-
-def _take(round_: Round, job: QueuedJob, alternative: int, place: Place, reason: Reason) -> None:
+def _take(round_: Round, job: QueuedJob, alternative: int, shape: Shape, place: Place, reason: Reason) -> None:
     """The job has the place from now on."""
     allocations = place.allocations
-    near = job.shapes[alternative].near
-    apart = None if near == CLUSTER else Reason("placed_spread", {"domains": place.spread, "level": LEVEL_NAMES[near]})
+    spread: dict[str, str | int] = {"domains": place.spread, "level": LEVEL_NAMES[shape.near]}
+    apart = None if shape.near == CLUSTER else Reason("placed_spread", spread)
     round_.grants.append(Grant(job.id, place, alternative, reason, apart))
     round_.now.take(allocations)
     round_.soon.take(allocations)
     round_.usage.add(job.tenant, place)
+    round_.intake.add(round_.snapshot.fleet.clusters[place.cluster])
     if round_.quotas.knows(job.queue):
         counted = held(round_.snapshot.fleet, place)
         round_.quotas.use(job.queue, counted)

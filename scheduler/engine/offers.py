@@ -8,6 +8,7 @@ import numpy as np
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Reason
 from scheduler.domain.topology import CLUSTER, LEVEL_NAMES
+from scheduler.engine.choice import Candidates, best_of, rank
 from scheduler.engine.fleet import NO_KIND, Fleet, Free
 from scheduler.engine.order import QueuedJob, needs
 from scheduler.engine.packing import Packing
@@ -57,9 +58,9 @@ def grant_of(job: QueuedJob, alternative: int, offer: Offer, places: int) -> Gra
 def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape: Shape) -> tuple[Offer | None, int]:
     """The offer a job takes, and among how many (clusters × kinds of card where the whole gang fits at a price).
 
-    Cheapest per unit after voucher first (a gang cut down to its `min_nodes` is not cheaper, only slower), then the largest, then
-    over the fewest domains of the level it would be near, then the cluster with the least room left for such gangs, then the kind
-    that leaves least unused on its nodes.
+    The job's profile says which (`choice`); by default the cheapest per unit after voucher (a gang cut down to its `min_nodes` is
+    not cheaper, only slower), then the largest. Of equals one over the fewest domains of the level it would be near, then the
+    cluster with the least room left for such gangs, then the kind that leaves least unused on its nodes.
     """
     if round_.snapshot.packing is not None:
         return _least_waste(round_, room, quotas, job, shape, round_.snapshot.packing)
@@ -76,19 +77,18 @@ def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape:
     if quotas.knows(job.queue):
         granted = [_nodes_in_quota(fleet, quotas, job, shape, kind) for kind in kinds]
         open_[np.array(granted) == 0] = False
+    prices = None
     if round_.snapshot.prices is not None:
         prices = np.array([round_.net_prices(job.terms, kind) for kind in kinds])
         open_ &= prices != NO_PRICE
     places = int(np.count_nonzero(open_))
     if places == 0:
         return None, 0
-    if places > 1 and round_.snapshot.prices is not None:
-        open_ &= prices == prices[open_].min()
     seats = [(int(open_.argmax()) // open_.shape[1], int(open_.argmax()) % open_.shape[1])]
     tightness = np.zeros(open_.shape[1], dtype=np.int64)
     if places > 1:
         nodes = np.minimum(gangs, np.array(granted)[:, np.newaxis])
-        open_ &= nodes == nodes[open_].max()
+        open_ = best_of(round_, job, Candidates(shape, kinds, slice(None), prices, nodes), open_)
         tightness = np.where(open_, gangs, 0).sum(axis=0)
         if shape.near == CLUSTER:  # the cluster is known without placing the gang in all of them
             cluster = int(np.where(open_.any(axis=0), tightness, NO_PRICE).argmin())
@@ -106,7 +106,7 @@ def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape:
 def _least_waste(
     round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape: Shape, packing: Packing
 ) -> tuple[Offer | None, int]:
-    """The same where it is known what is asked for: at one price and size, the place that wastes the fewest cards of that."""
+    """The same where it is known what is asked for: of equals, the place that wastes the fewest cards of that."""
     fleet, snapshot, found = room.fleet, round_.snapshot, []
     allowed, limited = round_.allowed(job.clusters), quotas.knows(job.queue)
     for kind, cluster, nodes, waste in cheapest_nodes(fleet, room.free, shape, packing):
@@ -115,16 +115,17 @@ def _least_waste(
             continue
         if limited and quotas.shortfall(job.queue, needs(fleet, shape, kind, len(nodes))) is not None:
             continue
-        found.append((price, -len(nodes), waste, int(nodes[0]), kind, cluster, nodes))
+        standing = rank(round_, job, shape, kind, cluster, price, len(nodes))
+        found.append((standing, waste, int(nodes[0]), kind, cluster, nodes))
     if not found:
         return None, 0
     # places are built only to tell how far apart they lie
-    seats = [min(found, key=lambda each: each[:5])] if shape.near == CLUSTER else found
+    seats = [min(found, key=lambda each: each[:4])] if shape.near == CLUSTER else found
     placed = []
-    for price, fewer, waste, first, kind, cluster, nodes in seats:
+    for standing, waste, first, kind, cluster, nodes in seats:
         place = place_at(fleet, room.free, shape, kind, cluster, nodes, waste, packing)
-        placed.append((price, fewer, place.spread, waste, first, kind, place))
-    place = min(placed, key=lambda each: each[:6])[6]
+        placed.append((standing, place.spread, waste, first, kind, place))
+    place = min(placed, key=lambda each: each[:5])[5]
     return _offer(snapshot, job, shape, place), len(found)
 
 
@@ -132,17 +133,17 @@ def offers(snapshot: Snapshot, free: Free, job: QueuedJob, shape: Shape) -> list
     """Every place with a price where one shape of a job fits into `free`, in the order the engine prefers them."""
     round_, room, fleet = begin(snapshot), Room(snapshot.fleet, free), snapshot.fleet
     found = []
-    tightness: Counter[tuple[int, int, int]] = Counter()
+    tightness: Counter[tuple[tuple[int, ...], int]] = Counter()
     for kind in fleet.kinds_for(shape):
         gangs, prices = room.gangs(shape, kind), round_.net_prices(job.terms, kind)
         open_ = (gangs >= shape.min_nodes) & (prices != NO_PRICE) & round_.allowed(job.clusters)
         granted = _nodes_in_quota(fleet, snapshot.quotas, job, shape, kind)
         for cluster in map(int, np.flatnonzero(open_ & (granted > 0))):
             place = place_on(fleet, free, shape, kind, cluster, room.nodes(shape, kind, cluster), granted)
-            standing = int(prices[cluster]), -place.nodes, cluster
+            standing = rank(round_, job, shape, kind, cluster, int(prices[cluster]), place.nodes), cluster
             tightness[standing] += int(gangs[cluster])
             found.append((standing, place))
-    found.sort(key=lambda each: (each[0][:2], each[1].spread, tightness[each[0]], each[0][2], each[1].leftover, each[1].kind))
+    found.sort(key=lambda each: (each[0][0], each[1].spread, tightness[each[0]], each[0][1], each[1].leftover, each[1].kind))
     return [_offer(snapshot, job, shape, place) for _, place in found]
 
 

@@ -22,6 +22,7 @@ from operator import attrgetter
 
 import numpy as np
 
+from scheduler.contract.job import Profile
 from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.reasons import Reason
@@ -31,6 +32,7 @@ from scheduler.engine.history import FINENESS, Past
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Resource
 from scheduler.engine.shape import WHOLE_CARD_MILLI, Shape
+from scheduler.engine.staging import Data
 
 _CLASSES = tuple(HardwareClass)
 CPU = len(_CLASSES)
@@ -66,6 +68,14 @@ class Order(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class BackOff:
+    """A cluster that did not start a job is not offered to it again before `until`, microseconds."""
+
+    cluster: str
+    until: int
+
+
+@dataclass(frozen=True, slots=True)
 class QueuedJob:
     """A job that waits. `terms` names the prices that apply to it; jobs with equal shapes, terms and clusters fare alike.
 
@@ -74,6 +84,9 @@ class QueuedJob:
     is whose quota it counts against; a queue without quota is unlimited. It is wanted finished by `deadline`, microseconds.
     `attained_seconds` is what earlier attempts have done of it for good; `expected_seconds`, where given, is how much longer it is
     expected to take, and else `max_runtime_seconds` says so.
+
+    `profile` says which of the places it takes that it could have, `data` what must be brought there, `back_off` which clusters it
+    is kept from for a while.
     """
 
     id: str
@@ -93,6 +106,9 @@ class QueuedJob:
     """How long it is left alone once it has been granted, whoever could use its cards."""
     attained_seconds: int = 0
     expected_seconds: int | None = None
+    profile: Profile = Profile.CHEAPEST_NET
+    data: tuple[Data, ...] = ()
+    back_off: tuple[BackOff, ...] = ()
 
 
 _OWN = {"id", "submitted_at", "hold"}

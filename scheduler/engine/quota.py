@@ -25,6 +25,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from scheduler.engine.shape import WHOLE_CARD_MILLI
+
 Resource = str
 
 RUNNING: Resource = "running"
@@ -67,6 +69,12 @@ class Shortfall:
     available: int
     nominal: int
     used: int
+
+    def in_units(self) -> dict[str, str | int]:
+        """The same numbers in cards, cores or jobs."""
+        unit = 1 if self.resource == RUNNING else WHOLE_CARD_MILLI
+        numbers = {name: f"{getattr(self, name) / unit:g}" for name in ("needed", "available", "nominal", "used")}
+        return {"queue": self.queue, "resource": self.resource, **numbers}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ timetable: each moment at which something is due has its picture of what is left
 Windows that bind the job (`window`) are kept clear of.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.engine.fleet import NO_KIND, Fleet, Free, Ints
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import Place, capacity, place_in
@@ -28,6 +29,10 @@ MAX_STARTS = 256
 """Moments that are tried in one cluster where earlier promises are in the way."""
 
 
+Lag = tuple[int, int]
+"""What a start in a place leaves to be done: GiB of data of which nobody knows how long they take, and seconds for the rest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Promise:
     """`job` can start at `at` (microseconds) in `place` at the latest and ends by `until`; `left` is what is free at `at` beside it
@@ -38,10 +43,20 @@ class Promise:
     until: int
     place: Place
     left: Free
+    lag: Lag = (0, 0)
+
+    def done(self) -> tuple[int, int]:
+        """The promises of one job are preferred by this: the GiB whose way is unknown, then when it is done, in microseconds."""
+        unknown_gib, seconds = self.lag
+        return unknown_gib, self.at + seconds * MICROS_PER_SECOND
 
     def same(self, other: "Promise | None") -> bool:
         """Whether another promises the same time and nodes."""
         return other is not None and (self.at, self.place.allocations) == (other.at, other.place.allocations)
+
+
+LagOf = Callable[[Shape, int, int], Lag]
+"""By alternative, kind of card and cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,25 +69,21 @@ class Outlook:
     promises: Sequence[Promise]
 
 
-def promise(snapshot: Snapshot, outlook: Outlook, job: QueuedJob) -> Promise | None:
+def promise(snapshot: Snapshot, outlook: Outlook, job: QueuedJob, lag_of: LagOf) -> Promise | None:
     """The earliest start that the ends of others allow for a job that fits nowhere now; None where those do not tell.
 
-    Made, it is taken from what earlier promises leave when they are due.
+    `lag_of` says by alternative, kind and cluster what is left to do after a start: a job may want to be done early, wherever it
+    begins.
     """
     scratch = outlook.soon.copy()
     found = [
-        earliest
+        replace(earliest, lag=lag_of(shape, kind, cluster))
         for shape in job.shapes
         for kind in snapshot.fleet.kinds_for(shape)
         for cluster in candidates(snapshot, job, shape, kind)
         if (earliest := _earliest(snapshot, outlook, scratch, job, shape, kind, cluster)) is not None
     ]
-    best = min(found, key=lambda each: (each.at, each.place.leftover, each.place.cluster, each.place.kind), default=None)
-    if best is not None:
-        for each in outlook.promises:
-            if best.at <= each.at < best.until:
-                each.left.take(best.place.allocations)
-    return best
+    return min(found, key=lambda each: (each.done(), each.place.leftover, each.place.cluster, each.place.kind), default=None)
 
 
 def ends_at(now: int, max_runtime_seconds: int | None) -> int:

@@ -1,7 +1,7 @@
 """What a round has decided so far, and the pictures of what its decisions leave free: now, soon, and beside what was promised."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,6 +10,7 @@ from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.engine.bounds import UNBOUND, Bounds
 from scheduler.engine.drain import overstaying
 from scheduler.engine.fleet import NO_KIND, Bools, Ints
+from scheduler.engine.intake import Intake
 from scheduler.engine.order import QueuedJob, Usage, fares_alike, held
 from scheduler.engine.place import Place
 from scheduler.engine.preempt import MAX_SEARCHES
@@ -17,7 +18,9 @@ from scheduler.engine.quota import Quotas
 from scheduler.engine.reserve import MAX_PROMISES, Promise, ends_at
 from scheduler.engine.room import Room, View
 from scheduler.engine.runs import Runs
+from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import NOTHING_CUT, ActiveRun, Backfill, CutShort, Grant, Preemption, Snapshot
+from scheduler.engine.staging import Data
 from scheduler.engine.window import binding
 
 NO_PRICE = 2**62
@@ -40,6 +43,7 @@ class Round:
     runs: Runs
     foresees: bool
     """Whether it was known of any run, or window, when it ends, before the round began: else nothing can be promised in it."""
+    intake: Intake
     searches_left: int = MAX_SEARCHES
     promise_searches_left: int = MAX_PROMISES
     cut_short: CutShort = NOTHING_CUT
@@ -57,6 +61,10 @@ class Round:
     views: dict[tuple[bool, tuple[tuple[str, ...], ...]], View] = field(default_factory=dict)
     tariffs: dict[tuple[str, int], Ints] = field(default_factory=dict)
     permits: dict[frozenset[str] | None, Bools] = field(default_factory=dict)
+    # what `choice` has found so far
+    stagings: dict[tuple[Data, ...], tuple[Ints, Ints]] = field(default_factory=dict)
+    run_seconds: dict[tuple[tuple[Shape, ...], int | None], Mapping[Shape, Ints]] = field(default_factory=dict)
+    domestic: dict[object, tuple[tuple[Shape, ...], Sequence[int]]] = field(default_factory=dict)
 
     @property
     def protects(self) -> bool:
@@ -161,6 +169,7 @@ def begin(snapshot: Snapshot) -> Round:
         soon_quotas=soon_quotas,
         runs=runs,
         foresees=runs.some_end() or bool(snapshot.windows),
+        intake=Intake(snapshot.in_flight),
     )
     for run, window in overstaying(snapshot.windows, runs, snapshot.now):
         round_.stop(run, Preemption(run.attempt, None, run.priority, window))

@@ -7,6 +7,7 @@ A line that got nothing sleeps. What wakes it:
   that could stop others, what these hold counts as free;
 - quota given back in its cohort, or anybody awake there, since the first that waits for quota keeps some;
 - a promise or a kept place that has moved or gone, for those behind it;
+- time, for lines that wait for a cluster to take up its grants, or to be offered a job again: they are served in every round;
 - a pool of cards in which nobody has a promise (yet) in this round: the first that waits there is to have one. So heads with a
   promise are served in every round, as are jobs that wait for a release: what is theirs stays theirs;
 - where runs may be moved, a pool of cards in which nobody has been blocked (yet) in this round: the first that is may have some
@@ -22,9 +23,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from scheduler.contract.job import Profile
+from scheduler.domain.hardware import HardwareClass
 from scheduler.engine.backlog import NOBODY, Backlog, Shares
 from scheduler.engine.cycle import BEHIND, LIMITED, OVER_QUOTA, Served, may_be_promised
 from scheduler.engine.fleet import NO_KIND, Bools, Fleet, Free, Ints
+from scheduler.engine.intake import IN_FLIGHT, REFUSED
 from scheduler.engine.order import needs
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
@@ -70,6 +74,8 @@ class Sleep:
         """By cohort: the lines that wait for quota."""
         self._lenders: set[int] = set()
         """Those of them that ask for no more than their own, which others have borrowed."""
+        self._for_a_moment: set[int] = set()
+        """The lines that only wait for a cluster to take something again."""
         self._behind: Bools = np.zeros(0, dtype=np.bool_)
         """The lines that would fit but for a promise."""
         self._hopes: Bools = np.zeros(0, dtype=np.bool_)
@@ -149,6 +155,7 @@ class Sleep:
         self._promised = {each.job: (line_of[each.job], each) for each in served.promises}
         self._kept = dict(served.kept)
         self._awake = {number for number, _ in self._promised.values()} | {line_of[job] for job in served.of_job}
+        self._awake |= self._for_a_moment
         if served.started:  # they could not be taken back from in the round that they started in
             self._awake |= self._lenders
         # whoever was not searched for is next time, when those before it sleep
@@ -210,6 +217,7 @@ class Sleep:
             for lines in self._over_quota.values():
                 lines.discard(number)
             self._lenders.discard(number)
+            self._for_a_moment.discard(number)
             self._behind[number] = self._hopes[number] = False
 
     def _remember(self, number: int, verdict: Verdict, quotas: Quotas) -> None:
@@ -217,6 +225,8 @@ class Sleep:
         codes = {reason.code for reason in verdict.reasons}
         self._behind[number] = BEHIND in codes
         self._hopes[number] = may_be_promised(verdict)
+        if codes & {IN_FLIGHT, REFUSED}:
+            self._for_a_moment.add(number)
         example = self._backlog.lines[number].example
         root = quotas.cohort(example.queue)
         if OVER_QUOTA in codes and root is not None:
@@ -252,8 +262,17 @@ class Sleep:
         if new:
             rows = np.array(new, dtype=np.int64).T
             self._pools[rows[0], rows[1]] = True
+            self._leave_out_foreign(rows[0])
             columns = (getattr(self._needs, name) for name in _Needs.__slots__)
             self._needs = _Needs(*(np.concatenate(pair) for pair in zip(columns, rows, strict=True)))
+
+    def _leave_out_foreign(self, lines: Ints) -> None:
+        """A promise of foreign cards says nothing to who takes domestic ones; no harm if it should take others after all."""
+        classes = [kind.hardware_class for kind in self._fleet.kinds]
+        foreign = np.array([*(each is not HardwareClass.DOMESTIC for each in classes), False], dtype=np.bool_)
+        for number in set(lines.tolist()):
+            if self._backlog.lines[number].example.profile is Profile.DOMESTIC_FIRST and self._pools[number, ~foreign].any():
+                self._pools[number, foreign] = False
 
     def _possible(self, free: Free, clusters: Iterable[int]) -> Bools:
         """Which lines might fit into one of some clusters now: never fewer than do."""

@@ -12,6 +12,7 @@ from scheduler.engine.packing import Packing
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import WHOLE_CARD_MILLI
+from scheduler.engine.staging import Links
 from scheduler.engine.window import Window
 
 
@@ -26,6 +27,14 @@ class Quote:
 
 FOREVER = 2**62
 """When a run ends that never said how long it takes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """Grants that a cluster has not taken up yet, and how many of them it may have at a time."""
+
+    grants: int
+    limit: int
 
 
 class Backfill(StrEnum):
@@ -109,6 +118,11 @@ class Snapshot:
     moves: Sequence[Move] = ()
     """What was moved before and has not started again: those still stopping, and those that wait for their place."""
     order: Order = Order.AGE
+    links: Links = field(default_factory=dict)
+    throughput: Mapping[str, int] = field(default_factory=dict)
+    """GFLOPS (dense FP16) of one card by model, where that is known for certain."""
+    in_flight: Mapping[str, InFlight] = field(default_factory=dict)
+    """By cluster; one that is not named takes any number of grants at a time."""
 
 
 @dataclass(frozen=True, slots=True)

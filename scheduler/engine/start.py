@@ -69,6 +69,7 @@ def _simulated(state: State, now: int, job: QueuedJob) -> int | None:
     """When rounds on virtual time grant the job, from a state that has just had its first round. Runs asked to stop are taken to
     hold their cards to the end all the same."""
     left = MAX_DECIDED
+    state.in_flight = {}  # long taken up by then
     for _ in range(MAX_EVENTS):
         ends = [run.ends_at for run in state.runs] + [window.end for window in state.windows if window.end > now]
         first = min(ends, default=FOREVER)

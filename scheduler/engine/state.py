@@ -17,7 +17,8 @@ from scheduler.engine.packing import Packing
 from scheduler.engine.quota import Quotas
 from scheduler.engine.runs import Runs
 from scheduler.engine.sleep import Sleep
-from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, Move, Prices, Snapshot, Verdict
+from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, InFlight, Move, Prices, Snapshot, Verdict
+from scheduler.engine.staging import Links
 from scheduler.engine.window import Window
 
 
@@ -48,6 +49,10 @@ class State:
         """By job: the moves that have not come to their end."""
         self.packing: Packing | None = None
         """The demand that nodes are chosen by; may be set anew at any time."""
+        self.links: Links = {}
+        self.throughput: Mapping[str, int] = {}
+        self.in_flight: Mapping[str, InFlight] = {}
+        """What clusters have not taken up yet; may be set anew before any round, as links and throughput may."""
         self.windows: tuple[Window, ...] = ()
         self._protected: list[tuple[int, int]] = []
         """Until when a run is protected, and in which cluster: a heap."""
@@ -64,6 +69,7 @@ class State:
         state.restart_seconds, state.moves = snapshot.restart_seconds, {move.job.id: move for move in snapshot.moves}
         state.free, state.usage, state.runs = snapshot.free.copy(), snapshot.usage.copy(), Runs.of(snapshot.runs)
         state.packing, state.windows = snapshot.packing, tuple(snapshot.windows)
+        state.links, state.throughput, state.in_flight = snapshot.links, snapshot.throughput, snapshot.in_flight
         for run in state.runs:
             state._enter(run)
         state.submit(job for job in snapshot.queue if job.hold is None)
@@ -188,6 +194,9 @@ class State:
             windows=self.windows,
             restart_seconds=self.restart_seconds,
             moves=tuple(self.moves.values()),
+            links=self.links,
+            throughput=self.throughput,
+            in_flight=self.in_flight,
         )
 
     def _forget_move(self, job: str) -> None:

@@ -7,6 +7,7 @@ Bounded: at most `MAX_VARIATIONS` changed jobs are tried, and no more rounds tha
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from scheduler.contract.job import Profile
 from scheduler.domain.clock import MICROS_PER_SECOND, format_duration
 from scheduler.domain.reasons import Reason
 from scheduler.domain.topology import CLUSTER, LEVEL_NAMES, Level
@@ -69,6 +70,10 @@ class Rounds:
     variations_left: int = MAX_VARIATIONS
     limited: bool = False
 
+    def affordable(self) -> bool:
+        """Whether work is left for one more round."""
+        return len(self.ahead.queue) < self.decided_left
+
     def decide(self, job: QueuedJob) -> Decisions | None:
         """What a round makes of the job; None, noted as `limited`, when the work is used up."""
         cost = len(self.ahead.queue) + 1
@@ -113,6 +118,7 @@ def changes(rounds: Rounds, job: QueuedJob, decisions: Decisions, others: Sequen
         found += _other_profile(rounds, job)
         found += _fewer_constraints(rounds, job)
         found += _wider(rounds, job)
+        found += _by_price(rounds, job)
         found += _shorter_runtime(rounds, job, decisions)
     found += [change for each in others if (change := _tried(rounds, each)) is not None]
     if job.hold is None:
@@ -230,6 +236,15 @@ def _within(shape: Shape, level: Level) -> Shape:
     if shape.within >= level:
         return shape
     return replace(shape, within=level, near=shape.within if level == CLUSTER else shape.near)
+
+
+def _by_price(rounds: Rounds, job: QueuedJob) -> Iterator[Change]:
+    """A job that waits for domestic cards, or for a faster place, may start where it is cheapest."""
+    if job.profile is not Profile.CHEAPEST_NET:
+        reason = Reason("change_profile", {"profile": Profile.CHEAPEST_NET.value, "asked": job.profile.value})
+        change = _tried(rounds, Variation(replace(job, profile=Profile.CHEAPEST_NET), reason))
+        if change is not None:
+            yield change
 
 
 def _shorter_runtime(rounds: Rounds, job: QueuedJob, decisions: Decisions) -> Iterator[Change]:

@@ -17,8 +17,10 @@ from scheduler.engine.fleet import NO_KIND, Fleet, Kind
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.engine.snapshot import Snapshot
+from scheduler.engine.staging import data_of
 from scheduler.engine.topology import spans
 from scheduler.engine.what_if import Variation
+from scheduler.service.links import staging_cost
 from scheduler.service.moments import Moment
 from scheduler.service.offers import prices
 from scheduler.service.registry import Registry
@@ -55,6 +57,8 @@ class PricedOption:
     per_hour: Amounts
     whole_run: Amounts
     tag: Tag | None
+    staging_micros: int | None
+    """What the links charge for bringing its data there, in no other amount; None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def answer_job(session: Session, moment: Moment, job: JobRow, now: datetime) -> 
             free.give(run.place.allocations)
             usage.add(run.tenant, run.place, sign=-1)
         others = [run for run in snapshot.runs if run.job != job.id]
-        snapshot = replace(snapshot, free=free, usage=usage, runs=others, queue=[])
+        snapshot = replace(snapshot, free=free, usage=usage, runs=others, queue=[], in_flight={})
     return _answer(session, moment.registry, snapshot, job.id, asked)
 
 
@@ -101,7 +105,8 @@ def _answer(session: Session, registry: Registry, snapshot: Snapshot, job_id: st
     finished = dependency_states(session, [asked.spec])
 
     def as_queued(spec: JobSpec) -> QueuedJob:
-        return queued_job(registry, job_id, asked.tenant, asked.submitted_at, spec, finished, asked.now)
+        job = queued_job(registry, job_id, asked.tenant, asked.submitted_at, spec, finished, asked.now)
+        return replace(job, back_off=next((each.back_off for each in snapshot.queue if each.id == job_id), ()))
 
     varied = list(_other_contracts(registry, asked))
     terms = [Terms.of(asked.tenant, spec) for spec in (asked.spec, *(spec for spec, _ in varied))]
@@ -147,6 +152,7 @@ def _priced(registry: Registry, fleet: Fleet, asked: _Asked, option: Option) -> 
             charge_up_to(unit_seconds * offer.quote.list_price) if offer.quote else 0, contracted, contracted - saved
         ),
         tag=tag,
+        staging_micros=staging_cost(registry.links, data_of((each.cluster, each.size_gib) for each in asked.spec.data), cluster),
     )
 
 

@@ -127,6 +127,7 @@ def end_attempt(
     if attempt.started_at is not None:
         attempt.finished_at = max(finished_at, attempt.metered_until or attempt.started_at)
     else:
+        attempt.finished_at = now
         attempt.metered = True  # it never ran: there is nothing to charge
     if job.attempts != attempt.number or job.state in JOB_FINAL:
         return

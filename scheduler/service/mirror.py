@@ -5,7 +5,7 @@ changed and whether they answer, the registry by how many rows there are, since 
 runs in the mirror's state at once; where the store refused to have it, `touch` has the job looked at again.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta
@@ -15,20 +15,22 @@ from sqlalchemy.orm import Session
 
 from scheduler.contract.job import JobSpec
 from scheduler.domain.clock import to_micros
-from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_FINAL, JOB_WAITING
+from scheduler.domain.hardware import shipped_catalogue
+from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_FINAL, JOB_WAITING, AttemptState
 from scheduler.engine.cycle import Served
 from scheduler.engine.drain import ending_by
 from scheduler.engine.fleet import Fleet
-from scheduler.engine.order import QueuedJob
+from scheduler.engine.order import BackOff, QueuedJob
 from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import Shape
-from scheduler.engine.snapshot import ActiveRun, Backfill, Snapshot, Verdict
+from scheduler.engine.snapshot import ActiveRun, Backfill, InFlight, Snapshot, Verdict
 from scheduler.engine.state import State
 from scheduler.service.feed import Feed
 from scheduler.service.lifecycle import from_json
 from scheduler.service.moves import may_be_moved, stored_moves
 from scheduler.service.nodes import Nodes
 from scheduler.service.offers import prices
+from scheduler.service.refusals import load_back_offs
 from scheduler.service.registry import Registry, Version, load_registry, refreshed, registry_version
 from scheduler.service.snapshot import active_run, dependency_states, past_use, queued_job
 from scheduler.service.tags import Terms, claim_day
@@ -85,6 +87,8 @@ class _Known:
     checked_at: datetime
     waiting: dict[str, _Waiting] = field(default_factory=dict)
     active: dict[str, _Active] = field(default_factory=dict)
+    granted: set[str] = field(default_factory=set)
+    """Those of the active whose cluster has not taken them up yet."""
     unnoted: set[str] = field(default_factory=set)
     """Jobs that have joined, or whose hold has changed, since verdicts were last noted."""
     terms: set[Terms] = field(default_factory=set)
@@ -124,16 +128,19 @@ class Mirror:
         if known is None or known.day != claim_day(now) or known.version.clusters != version.clusters:
             self._read(session, version, heard_at, now)
             return
-        renewed = known.version != version
+        renewed, chosen = known.version != version, (known.registry.scheduling.profile, known.registry.profiles)
         known.version = version
         known.registry = load_registry(session) if renewed else refreshed(session, known.registry)
         moved = self._nodes.refresh(session, known.registry.heard_at, heard_at, now)
         changed = known.feed.changed(session, now) | self._touched
+        if chosen != (known.registry.scheduling.profile, known.registry.profiles):
+            changed |= known.waiting.keys()  # those that name no profile may have another now
         self._touched.clear()
         self._look_at(session, changed, now)
         if moved or renewed:
             self._move(session, now)
         self._look_at_windows(session, now)
+        self._look_at_clusters()
         if now - known.priced_at >= REPRICE_EVERY:
             self._reprice(session, now)
         if now - known.checked_at >= CHECKPOINTS_EVERY:
@@ -186,6 +193,7 @@ class Mirror:
         self._look_at(session, {*session.scalars(open_), *session.scalars(holding)}, now)
         self._look_at_moves(session, now)
         self._look_at_windows(session, now)
+        self._look_at_clusters()
 
     def _look_at(self, session: Session, jobs: set[str], now: datetime) -> None:
         """Bring some jobs up to the store, and those that depend on them."""
@@ -197,13 +205,14 @@ class Mirror:
             rows = session.scalars(select(JobRow).where(JobRow.id.in_(chunk)).order_by(JobRow.id)).all()
             holding = select(AttemptRow).where(AttemptRow.job_id.in_(chunk), AttemptRow.state.in_(ATTEMPT_ACTIVE))
             attempts = {attempt.job_id: attempt for attempt in session.scalars(holding)}
+            back_offs = load_back_offs(session, [row.id for row in rows if row.attempts], now)
             specs = {row.id: JobSpec.model_validate(row.spec) for row in rows if row.state not in JOB_FINAL or row.id in attempts}
             ended = dependency_states(session, list(specs.values()))
             for row in rows:
                 if row.id in attempts:
                     self._runs(_Active(row, specs[row.id], attempts[row.id]), now)
                 elif row.state in JOB_WAITING:
-                    joining += self._waits(row, specs[row.id], ended, now)
+                    joining += self._waits(row, specs[row.id], ended, back_offs.get(row.id, ()), now)
                 else:
                     self._leave(row.id)
         self._price_newcomers(now)
@@ -220,6 +229,9 @@ class Mirror:
             self._leave(id_)
             self.state.hold(run)
         known.active[id_] = active
+        known.granted.discard(id_)
+        if active.attempt.state == AttemptState.GRANTED:
+            known.granted.add(id_)
 
     def _seen(self, active: _Active, now: datetime) -> ActiveRun:
         """A run as it is on the fleet of now; with its job where the policy lets it be moved."""
@@ -244,11 +256,13 @@ class Mirror:
         moving = () if self.state.restart_seconds is None else stored_moves(session, self.state.fleet, job_of)
         self.state.moves = {move.job.id: move for move in moving}
 
-    def _waits(self, row: JobRow, spec: JobSpec, ended: Mapping[str, str], now: datetime) -> list[QueuedJob]:
+    def _waits(
+        self, row: JobRow, spec: JobSpec, ended: Mapping[str, str], back_off: tuple[BackOff, ...], now: datetime
+    ) -> list[QueuedJob]:
         """The job if it joins the engine's queue: it is not there yet, or not as it is now, and nothing holds it."""
         known = self._there
         job = queued_job(known.registry, row.id, row.tenant_id, row.submitted_at, spec, ended, now)
-        job = replace(job, shapes=known.shapes.setdefault(job.shapes, job.shapes))
+        job = replace(job, shapes=known.shapes.setdefault(job.shapes, job.shapes), back_off=back_off)
         before = known.waiting.get(row.id)
         if before is not None and before.job == job and self.state.run_of(row.id) is None:
             return []
@@ -266,6 +280,7 @@ class Mirror:
         known = self._there
         before = known.waiting.pop(id_, None)
         known.active.pop(id_, None)
+        known.granted.discard(id_)
         known.dependents.pop(id_, None)
         if self.state.run_of(id_) is not None:
             self.state.end(id_)
@@ -301,6 +316,14 @@ class Mirror:
         new = [terms for terms in known.terms if terms.key() not in priced]
         if new:
             self.state.reprice({**offered, **prices(known.registry, self.state.fleet, new, now)})
+
+    def _look_at_clusters(self) -> None:
+        """What is known of the ways between clusters, and how many grants each has yet to take up."""
+        known, state = self._there, self.state
+        granted = Counter(known.active[job].attempt.cluster_id for job in known.granted)
+        state.links = {way: link.mbps for way, link in known.registry.links.items()}
+        state.throughput = shipped_catalogue().throughput_gflops()
+        state.in_flight = {each.id: InFlight(granted[each.id], each.max_in_flight) for each in known.registry.clusters.values()}
 
     def _look_at_checkpoints(self, session: Session, now: datetime) -> None:
         known = self._there

@@ -11,16 +11,19 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from scheduler.billing.pricebook import PriceBook, PricePoint, Sku
+from scheduler.contract.job import JobSpec, Profile
 from scheduler.contract.registry import Cluster, Contract, PricedItem, Provider, QueueSpec, Tenant
 from scheduler.contract.scheduling import SchedulingPolicy
 from scheduler.domain.clock import parse_duration_seconds
 from scheduler.domain.money import parse_cny
 from scheduler.engine.quota import Queue
 from scheduler.engine.shape import WHOLE_CARD_MILLI
+from scheduler.service.links import Links, load_links
 from scheduler.store.tables import (
     ClusterRow,
     ContractRow,
     ContractUseRow,
+    LinkRow,
     PriceRow,
     ProgrammeRow,
     ProviderRow,
@@ -50,8 +53,15 @@ class Registry:
     policies: tuple[PolicyVersion, ...]
     queues: tuple[Queue, ...]
     scheduling: SchedulingPolicy
+    profiles: Mapping[str, Profile]
+    """By queue: how its jobs choose that do not say; a queue that is not there leaves that to the city."""
+    links: Links
     uses: dict[tuple[str, int], dict[str, int]]
     contract_spent: dict[str, int]
+
+    def profile_of(self, tenant: str, spec: JobSpec) -> Profile:
+        """How a tenant's job chooses among places: as it says, as its queue does, as the city does."""
+        return spec.profile or self.profiles.get(tenant, self.scheduling.profile)
 
     def min_runtime_seconds(self, queue: str) -> int:
         """How long an attempt of a queue is left alone: as it says, or the first above it that does, or else the city."""
@@ -118,10 +128,11 @@ class Version(NamedTuple):
     programmes: int
     queues: int
     scheduling: int
+    links: int
 
 
 def registry_version(session: Session) -> Version:
-    tables = (ClusterRow, ProviderRow, TenantRow, ContractRow, PriceRow, ProgrammeRow, QueueRow, SchedulingPolicyRow)
+    tables = (ClusterRow, ProviderRow, TenantRow, ContractRow, PriceRow, ProgrammeRow, QueueRow, SchedulingPolicyRow, LinkRow)
     counts = (select(func.count()).select_from(table).scalar_subquery() for table in tables)
     return Version(*session.execute(select(*counts)).one())
 
@@ -138,7 +149,7 @@ def refreshed(session: Session, registry: Registry) -> Registry:
 
 def load_registry(session: Session) -> Registry:
     """The registry as it is in the session's transaction."""
-    clusters = session.scalars(select(ClusterRow)).all()
+    clusters, queues = session.scalars(select(ClusterRow)).all(), declared_queues(session)
     return Registry(
         providers={row.id: Provider.model_validate(row.body) for row in session.scalars(select(ProviderRow))},
         clusters={row.id: Cluster.model_validate(row.body) for row in clusters},
@@ -150,8 +161,10 @@ def load_registry(session: Session) -> Registry:
             parse_policy(row.body)
             for row in session.scalars(select(ProgrammeRow).order_by(ProgrammeRow.programme, ProgrammeRow.version))
         ),
-        queues=tuple(engine_queue(spec) for spec in declared_queues(session)),
+        queues=tuple(engine_queue(spec) for spec in queues),
         scheduling=declared_scheduling(session),
+        profiles=queue_profiles(queues),
+        links=load_links(session),
         uses=_uses(session.scalars(select(SubsidyUseRow))),
         contract_spent=_contract_spent(session),
     )
@@ -161,6 +174,18 @@ def declared_queues(session: Session) -> list[QueueSpec]:
     """Every queue as it was declared last, by name."""
     latest = {row.name: row for row in session.scalars(select(QueueRow).order_by(QueueRow.id))}
     return [QueueSpec.model_validate(latest[name].body) for name in sorted(latest)]
+
+
+def queue_profiles(queues: Iterable[QueueSpec]) -> dict[str, Profile]:
+    """For each queue that has one: its own profile, else that of the nearest queue above. The queues form trees."""
+    by_name = {queue.name: queue for queue in queues}
+    found = {}
+    for name, queue in by_name.items():
+        while queue.profile is None and queue.parent is not None:
+            queue = by_name[queue.parent]
+        if queue.profile is not None:
+            found[name] = queue.profile
+    return found
 
 
 def declared_scheduling(session: Session) -> SchedulingPolicy:

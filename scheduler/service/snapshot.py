@@ -23,6 +23,7 @@ from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import Place
 from scheduler.engine.shape import GIB, WHOLE_CARD_MILLI, shapes_of
 from scheduler.engine.snapshot import ActiveRun
+from scheduler.engine.staging import data_of
 from scheduler.service.history import load_history
 from scheduler.service.registry import Registry
 from scheduler.service.tags import Terms, claim_day
@@ -65,6 +66,8 @@ def queued_job(
         deadline=None if spec.deadline is None else to_micros(spec.deadline),
         preemptible=spec.preemptible,
         min_runtime_seconds=registry.min_runtime_seconds(tenant),
+        profile=registry.profile_of(tenant, spec),
+        data=data_of((dataset.cluster, dataset.size_gib) for dataset in spec.data),
     )
 
 

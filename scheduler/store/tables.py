@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from scheduler.store.database import UtcMicros
 
-APPEND_ONLY = ("prices", "programmes", "job_events", "cost_records", "queues", "scheduling_policies")
+APPEND_ONLY = ("prices", "programmes", "job_events", "cost_records", "queues", "scheduling_policies", "links")
 
 Json = dict[str, Any]
 
@@ -135,6 +135,18 @@ class WindowRow(ClusterOwned, Base):
     """`scheduler.contract.window.WindowSpec` as it was asked for."""
     created_at: Mapped[datetime]
     cancelled_at: Mapped[datetime | None]
+
+
+class LinkRow(Base):
+    """A declaration of what can be used of the way between two clusters; of those for one way the latest holds."""
+
+    __tablename__ = "links"
+    __table_args__ = (Index("ix_links_pair", "source_id", "target_id", "id"),)
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True)
+    source_id: Mapped[str] = mapped_column(ForeignKey("clusters.id"))
+    target_id: Mapped[str] = mapped_column(ForeignKey("clusters.id"))
+    body: Mapped[Json]
+    created_at: Mapped[datetime]
 
 
 class ProgrammeRow(Base):

@@ -43,6 +43,8 @@ MATRIX = {
     ("GET", "/v1/prices"): ANYONE,
     ("POST", "/v1/queues"): {Role.OPERATOR},
     ("GET", "/v1/queues"): STAFF,
+    ("POST", "/v1/links"): OPERATOR,
+    ("GET", "/v1/links"): ANYONE,
     ("POST", "/v1/scheduling"): OPERATOR,
     ("GET", "/v1/scheduling"): STAFF,
     ("GET", "/metrics"): STAFF,

@@ -7,7 +7,8 @@ from tests.api.world import World, problem
 
 
 def test_what_is_shipped_holds_until_something_is_chosen(world: World) -> None:
-    shipped = {"backfill": "easy", "half_life": "7d", "consolidation": None, "min_runtime": "0s"}
+    choices = {"backfill": "easy", "half_life": "7d", "consolidation": None}
+    shipped = {**choices, "profile": "cheapest-net", "min_runtime": "0s"}
     assert world.get("/v1/scheduling") == shipped
     world.post("/v1/scheduling", {"backfill": "conservative"})
     world.post("/v1/scheduling", {"backfill": "conservative"})

@@ -20,6 +20,8 @@ OPTION = {
     "card_milli": 3424,
     "cores": 0,
     "now": False,
+    "starts_at": "2026-03-02T05:00:00Z",
+    "staging": {"seconds": 8590, "unknown_gib": 0, "cost": "20.000000"},
     "per_hour": HOUR,
     "whole_run": HOUR,
     "voucher": {
@@ -108,12 +110,24 @@ def test_a_job_with_a_place_says_where() -> None:
 
 
 def test_the_table_has_every_price() -> None:
-    to = Console(width=190, record=True, quiet=False, file=None, force_terminal=False)
+    to = Console(width=220, record=True, quiet=False, file=None, force_terminal=False)
     with to.capture() as printed:
         print_situation(to, waiting(), "en")
     assert "sz (recorded)" in printed.get()
-    for part in ("domestic", "910B3 3g.32gb", "96.00", "86.40", "43.20", "shenzhen-training eligible 43.20"):
+    for part in ("domestic", "910B3 3g.32gb", "2h23m10s, 20.00", "96.00", "86.40", "43.20", "shenzhen-training eligible 43.20"):
         assert part in printed.get()
+    assert "2026-03-02" in printed.get() and "05:00:00" in printed.get()
+
+
+def test_a_place_says_when_it_starts_and_when_its_data_is_there() -> None:
+    to = Console(width=220, record=True)
+    now = {**OPTION, "now": True, "staging": {"seconds": None, "unknown_gib": 5, "cost": None}}
+    later = {**OPTION, "starts_at": None, "staging": {"seconds": 0, "unknown_gib": 0, "cost": "0.000000"}}
+    with to.capture() as printed:
+        print_situation(to, waiting(options=[now, later]), "en")
+    (first, second) = [line for line in printed.get().splitlines() if "(recorded)" in line]
+    assert [cell.strip() for cell in first.split("│")][6:8] == ["now", "unknown"]
+    assert [cell.strip() for cell in second.split("│")][6:8] == ["unknown", "0s"]
 
 
 def test_amounts_are_rounded_down_to_the_fen() -> None:

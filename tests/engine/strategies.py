@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
+from scheduler.contract.job import Profile
 from scheduler.contract.window import WindowKind
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.reasons import Reason
@@ -12,9 +13,10 @@ from scheduler.domain.versions import parse_range, parse_version
 from scheduler.engine.constraints import Constraint, LabelIn, Traits, VersionIn
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Card, Fleet, Kind, Node
-from scheduler.engine.order import QueuedJob
+from scheduler.engine.order import BackOff, QueuedJob
 from scheduler.engine.shape import GIB, Shape
-from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, Prices, Snapshot
+from scheduler.engine.snapshot import FOREVER, ActiveRun, Backfill, InFlight, Prices, Snapshot
+from scheduler.engine.staging import Data, Links
 from scheduler.engine.window import Window
 from tests.engine.builders import ASCEND, HOPPER, METAX, SECOND, SLICE, quote, snapshot
 
@@ -120,7 +122,24 @@ def jobs(draw: st.DrawFn, number: int) -> QueuedJob:
         hold=Reason("waiting_for_round") if _seldom(draw) and _seldom(draw) else None,
         max_runtime_seconds=draw(st.sampled_from((None, 50, 100, 500))),
         deadline=NOW + draw(st.sampled_from((0, 60, 3600, 9000))) * SECOND if _seldom(draw) else None,
+        profile=draw(st.sampled_from(Profile)),
+        data=draw(data()) if draw(st.booleans()) else (),
+        back_off=(BackOff(draw(st.sampled_from(CLUSTERS)), NOW + draw(st.sampled_from((0, 1)))),) if _seldom(draw) else (),
     )
+
+
+@st.composite
+def data(draw: st.DrawFn) -> tuple[Data, ...]:
+    """Some GiB in some clusters, and at times where nobody knows."""
+    found = draw(st.dictionaries(st.sampled_from((*CLUSTERS, "")), st.sampled_from((1, 100, 5000)), min_size=1, max_size=3))
+    return tuple(Data(cluster, found[cluster]) for cluster in sorted(found))
+
+
+@st.composite
+def links(draw: st.DrawFn) -> Links:
+    """Most pairs are linked, some in one direction only."""
+    pairs = [(one, other) for one in CLUSTERS for other in CLUSTERS if one != other]
+    return {pair: draw(st.sampled_from((100, 1000, 100_000))) for pair in pairs if not _seldom(draw)}
 
 
 @st.composite
@@ -188,4 +207,11 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
     moment = snapshot(fleet, draw(queues()), draw(active_runs(fleet)), draw(price_books()), now=NOW)
     several = draw(st.sampled_from((0, 0, 1, 1, 2)))
     backfill = draw(st.sampled_from(Backfill))
-    return replace(moment, windows=[draw(windows(fleet, number)) for number in range(several)], backfill=backfill)
+    return replace(
+        moment,
+        windows=[draw(windows(fleet, number)) for number in range(several)],
+        backfill=backfill,
+        links=draw(links()) if draw(st.booleans()) else {},
+        throughput=draw(st.sampled_from(({}, {"910B3": 300}, {"910B3": 300, "MXC500": 150, "H800": 900}))),
+        in_flight={cluster: InFlight(draw(st.integers(0, 2)), 2) for cluster in CLUSTERS if _seldom(draw)},
+    )

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.contract.job import Profile
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.reasons import Reason
 from scheduler.domain.topology import RACK
@@ -254,7 +255,7 @@ def test_the_first_quoted_place_is_the_one_a_round_grants(asked: tuple[Snapshot,
         grant = grants[mine.id]
         assert (found.verdict, now[0].alternative, now[0].offer.place) == ("fit", grant.alternative, grant.place)
     else:
-        assert now == []
+        assert now == [] or mine.profile is not Profile.CHEAPEST_NET, "there is room, but not where it would rather be"
         assert (found.verdict, found.reasons) == (decisions.verdicts[mine.id].kind, decisions.verdicts[mine.id].reasons)
 
 

@@ -1,6 +1,7 @@
 """What must hold after every round, whatever the network, the queue and the runs are."""
 
 import random
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -148,19 +149,36 @@ def test_never_means_that_the_empty_network_could_not_hold_it(moment: Snapshot) 
 
 @many
 @given(snapshots())
-def test_the_first_job_served_gets_the_cheapest_place_there_is(moment: Snapshot) -> None:
+def test_the_first_job_served_gets_the_place_its_profile_prefers(moment: Snapshot) -> None:
     """One job alone, against every place there is; the first of its alternatives that has any wins."""
     moment = replace(moment, windows=())
     for job in moment.queue:
-        if moment.prices is None or job.hold is not None:
+        if job.hold is not None:
             continue
-        found = [oracle.priced_options(moment.fleet, moment.free, job, shape, moment.prices) for shape in job.shapes]
+        best = oracle.preferred(moment, job)
         grants = cycle(replace(moment, queue=[job])).grants
-        assert bool(grants) == any(found)
-        if grants:
-            place, offered = grants[0].place, found[grants[0].alternative]
-            assert not any(found[: grants[0].alternative])
-            assert offered[moment.fleet.clusters[place.cluster], place.kind] == min(offered.values())
+        assert bool(grants) == (best is not None)
+        if grants and best is not None:
+            place = grants[0].place
+            assert grants[0].alternative == best[0]
+            assert (moment.fleet.clusters[place.cluster], place.kind) in best[1]
+
+
+@many
+@given(snapshots())
+def test_no_cluster_is_sent_more_than_it_may_have_in_flight(moment: Snapshot) -> None:
+    sent = Counter(moment.fleet.clusters[grant.place.cluster] for grant in cycle(moment).grants)
+    for cluster, each in moment.in_flight.items():
+        assert sent[cluster] <= max(0, each.limit - each.grants)
+
+
+@many
+@given(snapshots())
+def test_nobody_is_sent_where_it_was_refused(moment: Snapshot) -> None:
+    jobs = {job.id: job for job in moment.queue}
+    for grant in cycle(moment).grants:
+        refused = {each.cluster for each in jobs[grant.job].back_off if each.until > moment.now}
+        assert moment.fleet.clusters[grant.place.cluster] not in refused
 
 
 @many

@@ -6,16 +6,18 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler.contract.job import Profile
 from scheduler.contract.window import WindowKind
 from scheduler.domain.topology import LINK_DOMAIN, RACK
 from scheduler.domain.versions import parse_range, parse_version
 from scheduler.engine.constraints import LabelIn, Traits, VersionIn
 from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Fleet
-from scheduler.engine.order import QueuedJob
+from scheduler.engine.order import BackOff, QueuedJob
 from scheduler.engine.quota import Queue, Quotas
 from scheduler.engine.shape import Shape
-from scheduler.engine.snapshot import Backfill
+from scheduler.engine.snapshot import Backfill, InFlight
+from scheduler.engine.staging import Data
 from scheduler.engine.state import State
 from scheduler.engine.window import Window
 from tests.engine.builders import HOPPER, SECOND, SLICE, gang, job, node
@@ -72,6 +74,9 @@ class Arrival:
     preemptible: bool
     max_runtime_seconds: int | None
     min_runtime_seconds: int
+    profile: Profile = Profile.CHEAPEST_NET
+    data: tuple[Data, ...] = ()
+    back_off: tuple[BackOff, ...] = ()
 
 
 ARRIVALS = st.builds(
@@ -82,6 +87,9 @@ ARRIVALS = st.builds(
     preemptible=st.booleans(),
     max_runtime_seconds=st.sampled_from([None, 1, 3, 10]),
     min_runtime_seconds=st.sampled_from([0, 0, 2, 5]),
+    profile=st.sampled_from(Profile),
+    data=st.sampled_from([(), (), (Data("a", 1),), (Data("b", 1),)]),
+    back_off=st.sampled_from([(), (), (), (BackOff("a", 3 * SECOND),), (BackOff("b", 6 * SECOND),)]),
 )
 TURNS = st.one_of(
     st.lists(ARRIVALS, min_size=1, max_size=5),
@@ -91,14 +99,24 @@ TURNS = st.one_of(
 
 @settings(max_examples=300, deadline=None)
 @given(
-    st.lists(TURNS, min_size=1, max_size=14), st.sampled_from([(), QUEUES]), st.sampled_from(Backfill), st.sampled_from([None, 1])
+    st.lists(TURNS, min_size=1, max_size=14),
+    st.sampled_from([(), QUEUES]),
+    st.sampled_from(Backfill),
+    st.sampled_from([None, 1]),
+    st.lists(st.integers(0, 2), min_size=14, max_size=14),
 )
 def test_a_round_decides_as_if_everything_were_looked_at_anew(
-    turns: list[list[Arrival] | tuple[str, int]], queues: tuple[Queue, ...], backfill: Backfill, restart_seconds: int | None
+    turns: list[list[Arrival] | tuple[str, int]],
+    queues: tuple[Queue, ...],
+    backfill: Backfill,
+    restart_seconds: int | None,
+    in_flight: list[int],
 ) -> None:
-    """Arrivals, ends on time and early, cancellations of those that wait and of those that run, windows, checkpoints and
-    moves."""
-    _agree(State(FLEET, quotas=Quotas.of(queues), backfill=backfill, restart_seconds=restart_seconds), turns)
+    """Arrivals, ends on time and early, cancellations of those that wait and of those that run, windows, checkpoints,
+    moves, and grants that are not taken up."""
+    state = State(FLEET, quotas=Quotas.of(queues), backfill=backfill, restart_seconds=restart_seconds)
+    state.links, state.throughput = {("a", "b"): 1000, ("b", "a"): 9000}, {"910B3": 300, "H800": 900}
+    _agree(state, turns, in_flight)
 
 
 PARTS = st.builds(
@@ -119,10 +137,10 @@ CROWD = st.one_of(
 @given(st.lists(CROWD, min_size=4, max_size=14), st.sampled_from([(), QUEUES]))
 def test_and_so_it_does_where_much_is_moved(turns: list[list[Arrival] | tuple[str, int]], queues: tuple[Queue, ...]) -> None:
     """Parts of nodes that come and go, of runs that have saved everything."""
-    _agree(State(FLEET, quotas=Quotas.of(queues), restart_seconds=1), turns, all_save=True)
+    _agree(State(FLEET, quotas=Quotas.of(queues), restart_seconds=1), turns, [], all_save=True)
 
 
-def _agree(state: State, turns: list[list[Arrival] | tuple[str, int]], *, all_save: bool = False) -> None:
+def _agree(state: State, turns: list[list[Arrival] | tuple[str, int]], in_flight: list[int], *, all_save: bool = False) -> None:
     waiting: dict[str, QueuedJob] = {}
     jobs: dict[str, QueuedJob] = {}
     now = 0
@@ -139,6 +157,7 @@ def _agree(state: State, turns: list[list[Arrival] | tuple[str, int]], *, all_sa
             state.end(run.job)
         for run in list(state.runs.occupants()) if all_save else ():
             state.change(replace(run, again=jobs[run.job]))
+        state.in_flight = {"a": InFlight(in_flight.pop(), 2)} if in_flight else {}
         moment = state.snapshot(now)
         anew = cycle(replace(moment, queue=list(waiting.values()), runs=list(moment.runs)))
         served = state.round(now)
@@ -164,6 +183,9 @@ def _job(id_: str, arrival: Arrival, now: int) -> QueuedJob:
         preemptible=arrival.preemptible,
         max_runtime_seconds=arrival.max_runtime_seconds,
         min_runtime_seconds=arrival.min_runtime_seconds,
+        profile=arrival.profile,
+        data=arrival.data,
+        back_off=arrival.back_off,
         submitted_at=now,
     )
 

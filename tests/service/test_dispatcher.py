@@ -15,8 +15,8 @@ from scheduler.service.expiry import Patience
 from scheduler.service.leadership import DeposedError
 from scheduler.service.lifecycle import lock_job, request_cancel
 from scheduler.store.database import CITY
-from scheduler.store.tables import AttemptRow, NodeRow, QueueRow
-from tests.service.town import Faulty, Town, books
+from scheduler.store.tables import AttemptRow, ClusterRow, NodeRow, QueueRow
+from tests.service.town import Faulty, Town, books, exchange
 from tests.store.databases import valkey
 
 pytestmark = pytest.mark.processes
@@ -300,3 +300,45 @@ def test_an_attempt_is_left_its_minimum_run_time_and_the_job_that_waits_is_told(
         town.tick(seconds=20)
     town.tick()
     assert (town.attempts(low)[0].stop_as, town.reason(high)) == (A.PREEMPTED, "waiting_for_release")
+
+
+def test_a_cluster_has_no_more_grants_in_flight_than_it_may(town: Town) -> None:
+    """The next one goes there once its agent has said that it has the one before."""
+    with town.database.write(CITY) as session:
+        row = session.get_one(ClusterRow, "sz")
+        row.body = {**row.body, "max_in_flight": 1}
+    first, second = (town.submit(hardware={"models": ["910B3"], "per_node": 1}) for _ in range(2))
+    town.turn()
+    assert (town.state(first), town.state(second), town.reason(second)) == (J.GRANTED, J.QUEUED, "waiting_for_in_flight")
+    town.turn()
+    assert town.state(second) == J.QUEUED
+    town.tick()
+    town.tick()
+    assert (town.state(first), town.state(second)) == (J.STARTING, J.GRANTED)
+
+
+@pytest.mark.parametrize("profile", ["cheapest-net", "fastest", "domestic-first"])
+def test_a_suspect_cluster_is_offered_nothing_under_any_profile(town: Town, profile: str) -> None:
+    town.tick()
+    town.silent.add("sz")
+    town.tick(seconds=40)
+    job = town.submit(hardware={"per_node": 8}, profile=profile)
+    town.turn()
+    if profile == "domestic-first":
+        assert (town.state(job), town.reason(job)) == (J.QUEUED, "waiting_for_cluster")
+    else:
+        assert [attempt.cluster_id for attempt in town.attempts(job)] == ["hz"]
+
+
+def test_a_grant_nobody_took_up_goes_elsewhere_and_comes_back_later(town: Town) -> None:
+    """Its cluster answers and does not start it: the job is kept from there, first for 30 s."""
+    job = town.submit(hardware={"per_node": 8})
+    town.turn()
+    assert town.attempts(job)[0].cluster_id == "sz"
+    for _ in range(13):  # agents that are heard but launch nothing
+        town.now += timedelta(seconds=10)
+        town.hear()
+        for cluster in ("sz", "hz"):
+            exchange(town.database, cluster, [], town.now)
+        town.turn()
+    assert [attempt.cluster_id for attempt in town.attempts(job)] == ["sz", "hz"]

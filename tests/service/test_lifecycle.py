@@ -143,7 +143,7 @@ def test_an_attempt_that_never_ran_costs_nothing(city: Database) -> None:
         job = add_job(session)
         attempt = add_attempt(session, job, A.STARTING)
         end_attempt(session, job, attempt, A.FAILED, Reason("launch_failed", {"detail": "no image"}), NOW, NOW)
-        assert (attempt.finished_at, attempt.metered) == (None, True)
+        assert (attempt.finished_at, attempt.metered) == (NOW, True)
 
 
 def test_an_attempt_does_not_end_before_what_has_been_charged(city: Database) -> None:
