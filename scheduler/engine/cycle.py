@@ -370,9 +370,10 @@ def _victims(round_: Round, job: QueuedJob, notes: list[Reason]) -> Victims | No
         _give_up(round_, notes, MAX_VICTIMS)
     elif search.room is None and round_.protects:
         later = cheapest_victims(round_.snapshot, round_.soon.free, lefts, job, round_.runs, protected_too=True).room
-        if later is not None:
+        if later is not None and later.victims:
             notes.append(_held(round_, later.place, later.victims))
-    return search.room
+    # where nobody need stop for it, it is quota that keeps it waiting
+    return search.room if search.room is not None and search.room.victims else None
 
 
 def _move(round_: Round, job: QueuedJob, found: Rearrangement) -> Verdict:

@@ -153,3 +153,18 @@ def test_what_quota_closes_is_not_what_a_job_waits_for_elsewhere() -> None:
 def test_what_could_never_fit_does_not_wait_for_quota() -> None:
     verdict = decide([job("j", gang(5), queue="firm")], []).verdicts["j"]
     assert (verdict.kind, verdict.reasons[0].code) == ("never", "never_larger_than_cluster")
+
+
+@pytest.mark.parametrize("protected_until", [0, 500 * SECOND])
+def test_nobody_is_stopped_for_what_only_quota_keeps_waiting(protected_until: int) -> None:
+    """One model is free but closed by quota; of the other there is a cluster it could never have, and a run beside it."""
+    fleet = Fleet.of([node("n0"), node("n1"), node("h0", kind=HOPPER)])
+    quotas = Quotas.of([Queue("lab", nominal={"model:910B3": 0})])
+    others = [
+        run("low", place(fleet, "n0", cards=4), protected_until=protected_until),
+        run("high", place(fleet, "h0"), priority=90),
+    ]
+    urgent = job("j", gang(1, models=frozenset({"910B3", "H800"})), queue="lab", priority=75)
+    decisions = cycle(Snapshot(**{**vars(snapshot(fleet, [urgent], others)), "quotas": quotas}))
+    assert decisions.preemptions == ()
+    assert [each.code for each in decisions.verdicts["j"].reasons] == ["waiting_for_cards", "waiting_for_quota"]
