@@ -94,7 +94,8 @@ def _show(window: WindowView, output: str) -> None:
 
 def _table(windows: Sequence[WindowView]) -> Table:
     table = Table()
-    for heading in ("window", "kind", "state", "cluster", "nodes", "from", "to", "for", "note"):
+    table.add_column("window", no_wrap=True)
+    for heading in ("kind", "state", "cluster", "nodes", "from", "to", "for", "note"):
         table.add_column(heading, overflow="fold")
     for each in windows:
         beneficiaries = [*each.tenants, *([f"queue {each.queue}"] if each.queue else [])]

@@ -121,9 +121,10 @@ class Round:
             for each in self.promises:
                 if each.at < end:
                     each.left.take(place.allocations)
-        nodes = [part.node for part in place.allocations]
-        for view in self.views.values():
-            view.refresh(nodes)
+        if self.views:
+            nodes = [part.node for part in place.allocations]
+            for view in self.views.values():
+                view.refresh(nodes)
 
     def stop(self, run: ActiveRun, preemption: Preemption) -> None:
         """Ask a run to stop: what it holds will be free soon."""

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from scheduler.contract.registry import QueueSpec
 from scheduler.contract.window import WindowSpec
 from scheduler.domain.clock import to_micros
-from scheduler.engine.fleet import Fleet
+from scheduler.engine.fleet import NO_KIND, Fleet
 from scheduler.engine.window import Window
 from scheduler.service.registry import declared_queues
 from scheduler.store.tables import WindowRow
@@ -66,5 +66,5 @@ def _line(parents: Mapping[str, str | None], name: str) -> list[str]:
 
 def _numbers(fleet: Fleet, cluster: str, names: list[str] | None) -> frozenset[int]:
     if names is None:
-        return frozenset(row for (at, _), row in fleet.index.items() if at == cluster)
+        return frozenset(range(*fleet.span(NO_KIND, fleet.clusters.index(cluster)))) if cluster in fleet.clusters else frozenset()
     return frozenset(fleet.index[cluster, name] for name in names if (cluster, name) in fleet.index)
