@@ -73,7 +73,7 @@ class Arrival:
     priority: int
     preemptible: bool
     max_runtime_seconds: int | None
-    min_runtime_seconds: int
+    min_runtime_seconds: int = 0
     profile: Profile = Profile.CHEAPEST_NET
     data: tuple[Data, ...] = ()
     back_off: tuple[BackOff, ...] = ()
