@@ -372,8 +372,7 @@ def _victims(round_: Round, job: QueuedJob, notes: list[Reason]) -> Victims | No
         later = cheapest_victims(round_.snapshot, round_.soon.free, lefts, job, round_.runs, protected_too=True).room
         if later is not None and later.victims:
             notes.append(_held(round_, later.place, later.victims))
-    # where nobody need stop for it, it is quota that keeps it waiting
-    return search.room if search.room is not None and search.room.victims else None
+    return search.room if search.room and search.room.victims else None  # where nobody need stop, only quota is in the way
 
 
 def _move(round_: Round, job: QueuedJob, found: Rearrangement) -> Verdict:
