@@ -1,8 +1,8 @@
 """The queue by class: jobs that ask for the same on the same terms stand in one line, and the engine decides about its head.
 
-A million jobs of a hundred shapes are a hundred lines. What orders the lines is kept in arrays, so the next one to serve is found
-without looking at the others one by one: priority, then who must start soon to keep a deadline, then weighted dominant share, then
-service where the operator's order goes by it, then age, as in `order`.
+A million jobs of a hundred shapes are a hundred lines. What orders the lines is kept in arrays: priority, then who must start soon
+to keep a deadline, then weighted dominant share, then service where the operator's order goes by it, then age, as in `order`;
+`first` finds the next to serve, `turns` many in a row.
 """
 
 from bisect import bisect_left, insort
@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 
 from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.engine.fleet import Bools, Ints
-from scheduler.engine.order import NEAR_SECONDS, NOT_NEAR, Order, QueuedJob, Usage, latest_start, service, stand_alike
+from scheduler.engine.order import (
+    NEAR_SECONDS,
+    NOT_NEAR,
+    Order,
+    QueuedJob,
+    Usage,
+    fares_alike,
+    latest_start,
+    service,
+    stand_alike,
+)
 
 NOBODY = 2**62
 """The age of an empty line: younger than anything."""
@@ -39,6 +49,9 @@ class Backlog:
         self._order = order
         self._number: dict[object, int] = {}
         self._tenants: dict[str, int] = {}
+        self._tenant_of: list[int] = []
+        self._likenesses: dict[object, int] = {}
+        self._likeness_of: list[int] = []
         self.priority = np.zeros(0, dtype=np.int64)
         self._tenant = np.zeros(0, dtype=np.int64)
         self._start_by = np.zeros(0, dtype=np.int64)
@@ -82,6 +95,18 @@ class Backlog:
         """Let a job that was taken stand in its line again, at its age."""
         insort(self.lines[number].jobs, entry, int(self._next[number]))
         self.head_at[number] = self.next_of(number)[0]
+
+    def tenant_of(self, number: int) -> int:
+        """Whose jobs stand in a line, as `Shares` numbers tenants."""
+        return self._tenant_of[number]
+
+    def service_of(self, number: int) -> int:
+        """What orders a line before its age; the same for all where only age does."""
+        return 0 if self._order is Order.AGE else int(self._service[number])
+
+    def likeness(self, number: int) -> int:
+        """A number that lines share whose jobs fare alike: where one finds no place, none of those served later does."""
+        return self._likeness_of[number]
 
     def rest(self, number: int, most: int | None = None) -> list[str]:
         """The jobs of a line that have not been taken, oldest first; at most the first so many."""
@@ -156,12 +181,15 @@ class Backlog:
         number = self._number.get(likeness)
         if number is None:
             number = self._number[likeness] = len(self.lines)
-            self._tenants.setdefault(job.tenant, len(self._tenants))
+            self._likeness_of.append(self._likenesses.setdefault(fares_alike(job), len(self._likenesses)))
+            self._tenant_of.append(self._tenants.setdefault(job.tenant, len(self._tenants)))
             self.lines.append(Line(job))
         return number
 
     def _grow(self) -> None:
         new = self.lines[len(self.priority) :]
+        if not new:
+            return
         self.priority = np.append(self.priority, [line.example.priority for line in new]).astype(np.int64)
         self._tenant = np.append(self._tenant, [self._tenants[line.example.tenant] for line in new]).astype(np.int64)
         starts = (latest_start(line.example) for line in new)
@@ -182,6 +210,10 @@ class Shares:
 
     def refresh(self, tenant: str) -> None:
         self._values[self._position[tenant]] = self._usage.dominant_share(tenant, self._weights)
+
+    def of(self, tenant: int) -> float:
+        """The share of one tenant, by its number."""
+        return float(self._values[tenant])
 
     def of_line(self, tenants: Ints) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         shares: np.ndarray[tuple[int], np.dtype[np.float64]] = self._values[tenants]

@@ -10,20 +10,17 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Protocol
-
-import numpy as np
 
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Reason
 from scheduler.domain.topology import CLUSTER, LEVEL_NAMES
-from scheduler.engine.backlog import Backlog, Shares
+from scheduler.engine.backlog import Backlog
 from scheduler.engine.bounds import Bounds
 from scheduler.engine.choice import ground, narrowed
 from scheduler.engine.consolidate import Rearrangement, loss_of_stops
 from scheduler.engine.deadline import moment_after, noted
 from scheduler.engine.explain import NOBODY_KNOWS, could_ever_fit, explain
-from scheduler.engine.fleet import Bools, Fleet
+from scheduler.engine.fleet import Fleet
 from scheduler.engine.intake import after_refusals, kept_from, refusing
 from scheduler.engine.moves import MOVE, arrivals, count_as_waiting, find_moves, in_flight, keep_place, waits_for_move
 from scheduler.engine.offers import Offer, best_offer
@@ -38,7 +35,9 @@ from scheduler.engine.room import Room
 from scheduler.engine.round import Round, begin
 from scheduler.engine.runs import Runs
 from scheduler.engine.shape import Shape
+from scheduler.engine.sleepers import Everybody, Sleepers
 from scheduler.engine.snapshot import FOREVER, ActiveRun, CutShort, Decisions, Grant, Move, Preemption, Snapshot, Verdict
+from scheduler.engine.turns import Turns
 
 BEHIND = "waiting_behind_reservation"
 RELEASE = "waiting_for_release"
@@ -74,23 +73,6 @@ class Served:
     cut_short: CutShort
 
 
-class Sleepers(Protocol):
-    """Knows who need not be served."""
-
-    def candidates(self, round_: Round, shares: Shares, decided: Sequence[tuple[int, str]]) -> Bools:
-        """Which lines to serve, as it looks after what the round has decided; it may err on the side of too many."""
-
-
-class Everybody:
-    """Nobody sleeps."""
-
-    def __init__(self, lines: int) -> None:
-        self._all = np.ones(lines, dtype=np.bool_)
-
-    def candidates(self, round_: Round, shares: Shares, decided: Sequence[tuple[int, str]]) -> Bools:
-        return self._all
-
-
 def cycle(snapshot: Snapshot) -> Decisions:
     """Decide one round. Every queued job gets a grant or a verdict; the snapshot is left as it was."""
     backlog = Backlog((job for job in snapshot.queue if job.hold is None), snapshot.order)
@@ -111,14 +93,15 @@ def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
     round_ = begin(snapshot)
     on_the_way, decided, taken_out = _go_on(round_, backlog)
     shares = backlog.shares(round_.usage, snapshot.weights)
-    open_ = np.ones(len(backlog.lines), dtype=np.bool_)
+    turns = Turns(backlog, shares, backlog.urgencies(snapshot.now))
     hopeless: dict[object, Verdict] = {}
     of_line: dict[int, Verdict] = {}
     of_job = {each.job.id: _released(round_, each.place.cluster, _releasing_in(round_, each.place.cluster)) for each in on_the_way}
-    urgencies = backlog.urgencies(snapshot.now)
-    while (number := backlog.first(open_ & sleepers.candidates(round_, shares, decided), shares, urgencies)) is not None:
+    while (number := turns.next(sleepers.candidates(round_, shares, decided))) is not None:
         example, head = backlog.lines[number].example, backlog.next_of(number)
-        verdict = hopeless.get(likeness := round_.likeness(example)) or _decide(round_, replace(example, id=head[1]))
+        likeness = backlog.likeness(number), round_.reserved_for(example.tenant)
+        round_.claim(head[1])
+        verdict = hopeless.get(likeness) or _decide(round_, replace(example, id=head[1]))
         decided.append((number, head[1]))
         if verdict is None:
             backlog.take(number)
@@ -130,11 +113,13 @@ def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
         else:
             hopeless[likeness] = verdict
             of_line[number] = noted(verdict, example, snapshot.now, promised_start(round_, head[1]))
-            open_[number] = False
+        turns.served(number, again=number not in of_line)
     for number, head in taken_out:
         backlog.put_back(number, head)
     round_.quotas.keep_nothing()
     count_as_waiting(round_, on_the_way)
+    for job in list(round_.claims):
+        round_.claim(job)
     return Served(
         grants=tuple(round_.grants),
         preemptions=tuple(round_.preemptions),
@@ -178,6 +163,10 @@ def _decide(round_: Round, job: QueuedJob) -> Verdict | None:
 
 def _decide_on(round_: Round, job: QueuedJob, alternatives: Sequence[int]) -> Verdict | None:
     """The same for a job of which only some `alternatives` are left, by their position among all."""
+    notes: list[Reason] = []
+    closed = [_closed_by_quota(round_, job, shape) for shape in job.shapes]
+    if all(_nothing_else(round_, shape, lacks) for shape, lacks in zip(job.shapes, closed, strict=True)):
+        return _reclaim(round_, job, notes) or _beside(_over_quota(round_, job, closed), notes)
     bounds, full = round_.bounds(job), round_.intake.full
     offered = kept_from(round_.snapshot.fleet, job, full) if full else job
     for alternative, shape in zip(alternatives, job.shapes, strict=True):
@@ -188,11 +177,7 @@ def _decide_on(round_: Round, job: QueuedJob, alternatives: Sequence[int]) -> Ve
                 if sooner is None:
                     _grant(round_, job, alternative, shape, best, places, reserved=reserved)
                 return sooner
-    notes: list[Reason] = []
     kept = _in_flight(round_, job, bounds) or _keep_place(round_, job) or _reclaim(round_, job, notes)
-    closed = [_closed_by_quota(round_, job, shape) for shape in job.shapes]
-    if kept is None and all(_nothing_else(round_, shape, lacks) for shape, lacks in zip(job.shapes, closed, strict=True)):
-        kept = _beside(_over_quota(round_, job, closed), notes)
     kept = kept or _make_room(round_, job, notes)
     if kept is not None:
         return kept
@@ -242,6 +227,8 @@ def _least(fleet: Fleet, shape: Shape, kind: int) -> dict[Resource, int]:
 
 def _nothing_else(round_: Round, shape: Shape, closed: Mapping[int, Shortfall]) -> bool:
     """Whether quota closes every kind of card that could ever hold the gang, and there is one."""
+    if not closed:
+        return False
     fleet = round_.snapshot.fleet
     could = {kind for kind in fleet.kinds_for(shape) if (capacity(fleet, shape, kind) >= shape.min_nodes).any()}
     return bool(could) and could <= closed.keys()
@@ -302,9 +289,7 @@ def _take(round_: Round, job: QueuedJob, alternative: int, shape: Shape, place: 
     round_.usage.add(job.tenant, place)
     round_.intake.add(round_.snapshot.fleet.clusters[place.cluster])
     if round_.quotas.knows(job.queue):
-        counted = held(round_.snapshot.fleet, place)
-        round_.quotas.use(job.queue, counted)
-        round_.soon_quotas.use(job.queue, counted)
+        round_.count(job.queue, held(round_.snapshot.fleet, place))
     run = ActiveRun(
         attempt=job.id,
         job=job.id,
@@ -406,7 +391,7 @@ def _reclaim(round_: Round, job: QueuedJob, notes: list[Reason]) -> Verdict | No
     none is stopped in part.
     """
     fleet = round_.snapshot.fleet
-    for shape in job.shapes:
+    for shape in job.shapes if round_.quotas.reclaims(job.queue) else ():
         for kind in fleet.kinds_for(shape):
             need = _least(fleet, shape, kind)
             short = round_.soon_quotas.shortfall(job.queue, need)

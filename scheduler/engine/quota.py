@@ -40,9 +40,10 @@ class Queue:
     """One queue as an operator declares it. `parent` names the queue above it.
 
     `nominal` is its own, `borrowing_limit` the most it may use beyond that (absent: whatever others leave), `lending_limit` the
-    most of its quota that others may use (absent: all). `weight` divides its share when queues that borrow are compared.
-    `max_running` limits the jobs that run in it and below it, `max_pending` those that may wait in it. Its runs are left alone for
-    `min_runtime_seconds` (absent: as the queue above says).
+    most of its quota that others may use (absent: all). `reclaims`: whether it takes back what it lent by stopping who borrows, or
+    waits for their ends. `weight` divides its share when queues that borrow are compared. `max_running` limits the jobs that run in
+    it and below it, `max_pending` those that may wait in it. Its runs are left alone for `min_runtime_seconds` (absent: as the
+    queue above says).
     """
 
     name: str
@@ -54,6 +55,7 @@ class Queue:
     max_running: int | None = None
     max_pending: int | None = None
     min_runtime_seconds: int | None = None
+    reclaims: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,10 @@ class Quotas:
     def knows(self, queue: str) -> bool:
         """Whether a queue was declared: one that was not is unlimited."""
         return queue in self._limits
+
+    def reclaims(self, queue: str) -> bool:
+        """Whether a queue stops those who borrow what it lent."""
+        return queue in self._chains and self._chains[queue][0][1].reclaims
 
     def cohort(self, queue: str) -> str | None:
         """The root of the tree a queue is in; None for one that is not known."""

@@ -14,7 +14,7 @@ from scheduler.engine.intake import Intake
 from scheduler.engine.order import QueuedJob, Usage, fares_alike, held
 from scheduler.engine.place import Place
 from scheduler.engine.preempt import MAX_SEARCHES
-from scheduler.engine.quota import Quotas
+from scheduler.engine.quota import Quotas, Resource
 from scheduler.engine.reserve import MAX_PROMISES, Promise, ends_at
 from scheduler.engine.room import Room, View
 from scheduler.engine.runs import Runs
@@ -58,6 +58,8 @@ class Round:
     headed: set[int] = field(default_factory=set)
     """The kinds of card for which a blocked job came first, and others may not be moved for those behind it."""
     borrowers: deque[ActiveRun] | None = None
+    claims: dict[str, tuple[str, Mapping[Resource, int]]] = field(default_factory=dict)
+    """By job that has waited for a release: its queue, and what of that queue's own quota is counted as used until its turn."""
     views: dict[tuple[bool, tuple[tuple[str, ...], ...]], View] = field(default_factory=dict)
     tariffs: dict[tuple[str, int], Ints] = field(default_factory=dict)
     permits: dict[frozenset[str] | None, Bools] = field(default_factory=dict)
@@ -77,8 +79,11 @@ class Round:
 
     def likeness(self, job: QueuedJob) -> object:
         """What jobs have in common that fare alike in this round."""
-        reserved = tuple(each.id for each in self.snapshot.windows if job.tenant in each.tenants)
-        return fares_alike(job), reserved
+        return fares_alike(job), self.reserved_for(job.tenant)
+
+    def reserved_for(self, tenant: str) -> tuple[str, ...]:
+        """The windows that are reserved for a tenant: its jobs fare alike only with those of tenants that have the same."""
+        return tuple(each.id for each in self.snapshot.windows if tenant in each.tenants)
 
     def promises_each(self, job: str) -> bool:
         """Whether every job of a line is promised a place of its own, and this one just has been."""
@@ -136,6 +141,16 @@ class Round:
         self.soon_quotas.use(run.queue, held(self.snapshot.fleet, run.place), sign=-1)
         self.changed(run.place)
 
+    def count(self, queue: str, need: Mapping[Resource, int], sign: int = 1) -> None:
+        """Count something as used, now and soon."""
+        self.quotas.use(queue, need, sign)
+        self.soon_quotas.use(queue, need, sign)
+
+    def claim(self, job: str) -> None:
+        """It is the turn of a job: what was kept for it of its queue's quota is for it to take."""
+        if job in self.claims:
+            self.count(*self.claims.pop(job), sign=-1)
+
     def allowed(self, clusters: frozenset[str] | None) -> Bools:
         """For each cluster: whether it is among those a job may use."""
         if clusters not in self.permits:
@@ -174,4 +189,12 @@ def begin(snapshot: Snapshot) -> Round:
     )
     for run, window in overstaying(snapshot.windows, runs, snapshot.now):
         round_.stop(run, Preemption(run.attempt, None, run.priority, window))
+    moved = {move.job.id for move in snapshot.moves}  # they come before everybody
+    for job, (queue, place) in snapshot.kept.items():
+        if job in moved:
+            continue
+        need = held(snapshot.fleet, place)
+        if not soon_quotas.would_borrow(queue, need):
+            round_.claims[job] = queue, need
+            round_.count(queue, need)
     return round_

@@ -5,7 +5,8 @@ A line that got nothing sleeps. What wakes it:
 - capacity given back: for every cluster in which that happened, a small table says how many nodes have at least so many free cards
   of each kind, and how much CPU and memory the roomiest of them has; all sleeping lines are compared with it at once. For those
   that could stop others, what these hold counts as free;
-- quota given back in its cohort, or anybody awake there, since the first that waits for quota keeps some;
+- quota given back in its cohort, or anybody awake there: who starts may leave it short of quota, and the first that waits for quota
+  keeps some;
 - a promise or a kept place that has moved or gone, for those behind it;
 - time, for lines that wait for a cluster to take up its grants, or to be offered a job again: they are served in every round;
 - a pool of cards in which nobody has a promise (yet) in this round: the first that waits there is to have one. So heads with a
@@ -17,7 +18,6 @@ A line that got nothing sleeps. What wakes it:
 The comparison may wake too many, never too few: the decisions of a round are those that serving every line would have taken.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -29,7 +29,7 @@ from scheduler.engine.backlog import NOBODY, Backlog, Shares
 from scheduler.engine.cycle import BEHIND, LIMITED, OVER_QUOTA, Served, may_be_promised
 from scheduler.engine.fleet import NO_KIND, Bools, Fleet, Free, Ints
 from scheduler.engine.intake import IN_FLIGHT, REFUSED
-from scheduler.engine.order import needs
+from scheduler.engine.order import QueuedJob, needs
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
 from scheduler.engine.reserve import Promise
@@ -50,14 +50,60 @@ class _Needs:
     memory_bytes: Ints
 
 
+@dataclass(slots=True)
+class _Lines:
+    """What is remembered of every line, by its number."""
+
+    over_quota: Bools
+    """It waits for quota."""
+    lenders: Bools
+    """It waits for quota of its own that others have borrowed, and may take it back."""
+    behind: Bools
+    """It would fit but for a promise."""
+    hopes: Bools
+    """It could be promised something."""
+    for_room: Bools
+    """Room might help it: it is not only quota that it waits for."""
+    cohort: Ints
+    pools: Bools
+    """Lines × kinds of card (the last is none): which they accept."""
+
+    @classmethod
+    def none(cls, kinds: int) -> "_Lines":
+        nobody = np.zeros(0, dtype=np.bool_)
+        cohort, pools = np.zeros(0, dtype=np.int64), np.zeros((0, kinds), dtype=np.bool_)
+        return cls(nobody, nobody, nobody, nobody, nobody, cohort, pools)
+
+    def grow(self, cohorts: Sequence[int]) -> None:
+        """There are more lines, of these cohorts."""
+        for name in ("over_quota", "lenders", "behind", "hopes", "for_room"):
+            setattr(self, name, np.append(getattr(self, name), np.zeros(len(cohorts), dtype=np.bool_)))
+        self.cohort = np.append(self.cohort, np.array(cohorts, dtype=np.int64))
+        self.pools = np.append(self.pools, np.zeros((len(cohorts), self.pools.shape[1]), dtype=np.bool_), axis=0)
+
+    def forget(self, number: int) -> None:
+        for flags in (self.over_quota, self.lenders, self.behind, self.hopes, self.for_room):
+            flags[number] = False
+
+
 @dataclass
 class _Pass:
     """One round as far as it has come: what was decided, and whether a promise is no longer what it was."""
 
     decided: int = 0
+    started: int = 0
+    stopping: int = 0
     moved: bool = False
-    seen: tuple[int, int, int] | None = None
-    woken: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    changed: set[int] = field(default_factory=set)
+    """Clusters in which something was given back and has not been looked at, or not since a run started there or was stopped."""
+    possible: dict[int, Bools] = field(default_factory=dict)
+    """By cluster in which something was given back: the lines that might fit there."""
+    woken: Bools | None = None
+    wakings: int = 0
+    """How often `woken` has been found anew."""
+    seen: object = None
+    """What `found` depends on, as it was then."""
+    found: Bools = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
 
 class Sleep:
@@ -68,96 +114,106 @@ class Sleep:
         self._backlog = backlog
         self._awake: set[int] = set()
         self._touched: set[int] = set()
+        self._cohorts: dict[str | None, int] = {None: 0}
+        """The cohorts of which there are lines, numbered from 1; 0 stands for none."""
         self._cohorts_touched: set[str] = set()
         self._verdicts: dict[int, Verdict] = {}
-        self._over_quota: dict[str, set[int]] = defaultdict(set)
-        """By cohort: the lines that wait for quota."""
-        self._lenders: set[int] = set()
-        """Those of them that ask for no more than their own, which others have borrowed."""
+        self._lines = _Lines.none(len(fleet.kinds) + 1)
         self._for_a_moment: set[int] = set()
         """The lines that only wait for a cluster to take something again."""
-        self._behind: Bools = np.zeros(0, dtype=np.bool_)
-        """The lines that would fit but for a promise."""
-        self._hopes: Bools = np.zeros(0, dtype=np.bool_)
-        """The lines that could be promised something."""
-        self._pools: Bools = np.zeros((0, len(fleet.kinds) + 1), dtype=np.bool_)
-        """Lines × kinds of card (the last is none): which they accept."""
         self._promised: dict[str, tuple[int, Promise]] = {}
-        self._kept: dict[str, Place] = {}
+        self._kept: dict[str, tuple[str, Place]] = {}
         self._gone = False
         """Whether a job with a promise has left since the last round."""
         self._needs = _Needs(*(np.zeros(0, dtype=np.int64) for _ in range(6)))
-        self._known_lines = 0
         self._pass = _Pass()
         self.reclaimable = fleet.all_free()
         """What is free and what preemptible runs hold."""
         self.lowest_preemptible: int | None = None
         """The lowest priority of a preemptible run; None without one."""
 
+    @property
+    def kept(self) -> dict[str, tuple[str, Place]]:
+        """By job that waits for a release: its queue and the place kept for it."""
+        return self._kept
+
     def verdict(self, number: int) -> Verdict | None:
         """Why a line got nothing when it was last served; None if it has not been, or gets something."""
         return self._verdicts.get(number)
 
-    def begin(self, numbers: Iterable[int]) -> None:
+    def begin(self, numbers: Iterable[int], quotas: Quotas) -> None:
         """Somebody stands in lines in which nobody had stood."""
+        self._learn(quotas)
         for number in numbers:
             self._forget(number)
             self._awake.add(number)
-        self._learn()
 
-    def wake_all(self) -> None:
+    def wake_all(self, quotas: Quotas) -> None:
         """Something has changed that may help anybody."""
-        self._learn()
+        self._learn(quotas)
         self._awake.update(range(len(self._backlog.lines)))
 
     def touch(self, cluster: int) -> None:
         """Something was given back there."""
         self._touched.add(cluster)
+        self._pass.changed.add(cluster)
 
     def touch_cohort(self, root: str) -> None:
         """Quota was given back there."""
         self._cohorts_touched.add(root)
 
-    def leave(self, number: int, job: str) -> None:
-        """A job has left its line: what was promised to it, or kept for it, is for others."""
-        self._cohorts_touched.update(root for root, lines in self._over_quota.items() if number in lines)
+    def leave(self, number: int, job: str, root: str | None) -> None:
+        """A job of some cohort has left its line: what was promised to it, or kept for it, is for others."""
+        if root is not None and (self._lines.over_quota[number] or job in self._kept):
+            self._cohorts_touched.add(root)
         if job in self._kept:
-            self._touched.add(self._kept.pop(job).cluster)
+            self.touch(self._kept.pop(job)[1].cluster)
         if self._promised.pop(job, None) is not None:
             self._gone = True
 
     def candidates(self, round_: Round, shares: Shares, decided: Sequence[tuple[int, str]]) -> Bools:
         """The lines to serve, as it looks after what the round has decided."""
-        progress = self._pass
-        if progress.seen is None:
+        progress, lines = self._pass, self._lines
+        if progress.woken is None:
             progress.moved = self._gone
         self._notice(round_, decided)
-        seen = len(round_.grants), len(round_.preemptions), len(self._touched)
-        if seen != progress.seen:
-            progress.seen, progress.woken = seen, self._woken(round_)
+        if progress.woken is None or progress.changed:
+            progress.woken = self._woken(round_)
+            progress.wakings += 1
+        moves = round_.snapshot.restart_seconds is not None
+        promising = round_.foresees and round_.promise_searches_left > 0
+        hopes = (moves or promising) and bool(lines.hopes.any())
+        behind = bool(lines.behind.any())
+        # a grant moves a share, and so whose turn comes before a promise
+        promises = len(round_.promises), len(round_.headed), promising, len(round_.grants)
+        seen = progress.wakings, hopes and promises, behind and (progress.moved or promises)
+        if seen == progress.seen:
+            return progress.found
         found = progress.woken
-        if self._behind.any():
-            found = found | (self._behind if progress.moved else self._before_promised(round_, shares))
-        if round_.promise_searches_left and round_.foresees:
+        if behind:
+            found = found | (lines.behind if progress.moved else self._before_promised(round_, shares))
+        if hopes and promising:
             easy = round_.snapshot.backfill is Backfill.EASY
             covered = list(round_.promised) if easy else []
-            found = found | self._hopes & ~self._pools[:, covered].any(axis=1)
-        if round_.snapshot.restart_seconds is not None:
-            found = found | self._hopes & ~self._pools[:, list(round_.headed)].any(axis=1)
+            found = found | lines.hopes & ~lines.pools[:, covered].any(axis=1)
+        if hopes and moves:
+            found = found | lines.hopes & ~lines.pools[:, list(round_.headed)].any(axis=1)
+        progress.seen, progress.found = seen, found
         return found
 
-    def settle(self, served: Served, quotas: Quotas) -> None:
+    def settle(self, served: Served) -> None:
         """The round is over: remember why who sleeps sleeps, and who is served in the next round whatever happens."""
         line_of = {job: number for number, job in served.decided}
         for number, verdict in served.of_line.items():
             self._forget(number)
-            self._remember(number, verdict, quotas)
+            self._remember(number, verdict, served.quotas)
         self._promised = {each.job: (line_of[each.job], each) for each in served.promises}
-        self._kept = dict(served.kept)
+        queue_of = {job: self._backlog.lines[line_of[job]].example.queue for job in served.kept if job in line_of}
+        self._kept = {job: (queue, served.kept[job]) for job, queue in queue_of.items()}
         self._awake = {number for number, _ in self._promised.values()} | {line_of[job] for job in served.of_job}
         self._awake |= self._for_a_moment
         if served.started:  # they could not be taken back from in the round that they started in
-            self._awake |= self._lenders
+            self._awake.update(np.flatnonzero(self._lines.lenders).tolist())
         # whoever was not searched for is next time, when those before it sleep
         self._awake |= {
             number for number, verdict in served.of_line.items() if any(each.code == LIMITED for each in verdict.reasons)
@@ -168,78 +224,88 @@ class Sleep:
         self._pass = _Pass()
 
     def _notice(self, round_: Round, decided: Sequence[tuple[int, str]]) -> None:
-        """What has just been decided may set free what was promised, or kept, before; beside who moved others there may be room."""
-        for preemption, run in zip(round_.preemptions, round_.stopping, strict=True):
-            if preemption.move is not None:
-                self._touched.add(run.place.cluster)
-        promises = {each.job: each for each in round_.promises}
-        for _, job in decided[self._pass.decided :]:
-            if job in self._kept and round_.kept.get(job) != self._kept[job]:
-                self._touched.add(self._kept[job].cluster)
-            if job in self._promised and not self._promised[job][1].same(promises.get(job)):
-                self._pass.moved = True
-        self._pass.decided = len(decided)
+        """What has just been decided may set free what was promised, or kept, before; and it takes what is free;
+        beside who moved others there may be room."""
+        progress = self._pass
+        asked_to_stop = zip(round_.preemptions[progress.stopping :], round_.stopping[progress.stopping :], strict=True)
+        for run in [run for preemption, run in asked_to_stop if preemption.move is not None]:
+            self.touch(run.place.cluster)
+        for _, job in decided[progress.decided :]:
+            if job in self._kept and round_.kept.get(job) != self._kept[job][1]:
+                self.touch(self._kept[job][1].cluster)
+            if job in self._promised and not self._promised[job][1].same(_promise_of(round_, job)):
+                progress.moved = True
+        progress.decided = len(decided)
+        if progress.possible:
+            decided_on = (*round_.started[progress.started :], *round_.stopping[progress.stopping :])
+            progress.changed |= {run.place.cluster for run in decided_on} & self._touched
+        progress.started, progress.stopping = len(round_.started), len(round_.stopping)
 
     def _before_promised(self, round_: Round, shares: Shares) -> Bools:
         """Lines that waited behind a promise but whose turn now comes before that head's."""
         served = {each.job for each in round_.promises}
         urgencies = self._backlog.urgencies(round_.snapshot.now)
-        before = np.zeros_like(self._behind)
+        behind = self._lines.behind
+        before = np.zeros_like(behind)
         for job, (number, _) in self._promised.items():
             if job not in served:
                 before |= self._backlog.before(number, shares, urgencies)
-        return self._behind & before
+        return behind & before
 
     def _woken(self, round_: Round) -> Bools:
+        lines, progress = self._lines, self._pass
         woken = np.zeros(len(self._backlog.lines), dtype=np.bool_)
         woken[list(self._awake)] = True
-        if self._touched and self._somebody_sleeps():
-            touched = sorted(self._touched)
-            woken |= self._possible(round_.soon.free, touched)
-            if self.lowest_preemptible is not None:
-                higher = self._backlog.priority > self.lowest_preemptible
-                woken |= higher & self._possible(self.reclaimable, touched)
-            woken[list(self._lenders)] = True
-        if self._over_quota:
-            for root in self._cohorts_touched | self._cohorts_of(round_.quotas, woken):
-                woken[list(self._over_quota.get(root, ()))] = True
+        if self._touched:
+            woken |= lines.lenders
+            if self._somebody_waits_for_room():
+                for cluster in sorted(progress.changed):
+                    progress.possible[cluster] = self._possible(round_.soon.free, cluster)
+                for possible in progress.possible.values():
+                    woken |= possible
+        progress.changed.clear()
+        roots = np.zeros(len(self._cohorts), dtype=np.bool_)
+        roots[lines.cohort[woken]] = True
+        roots[[self._cohorts[root] for root in self._cohorts_touched if root in self._cohorts]] = True
+        roots[self._cohorts[None]] = False
+        if roots.any():
+            woken |= (lines.over_quota | lines.for_room) & roots[lines.cohort]
         return woken
 
-    def _cohorts_of(self, quotas: Quotas, lines: Bools) -> set[str]:
-        roots = {quotas.cohort(self._backlog.lines[number].example.queue) for number in np.flatnonzero(lines).tolist()}
-        return {root for root in roots if root is not None}
-
-    def _somebody_sleeps(self) -> bool:
-        return bool((self._backlog.head_at[list(self._verdicts)] != NOBODY).any())
+    def _somebody_waits_for_room(self) -> bool:
+        return bool((self._lines.for_room & (self._backlog.head_at != NOBODY)).any())
 
     def _forget(self, number: int) -> None:
         if self._verdicts.pop(number, None) is not None:
-            for lines in self._over_quota.values():
-                lines.discard(number)
-            self._lenders.discard(number)
+            self._lines.forget(number)
             self._for_a_moment.discard(number)
-            self._behind[number] = self._hopes[number] = False
 
     def _remember(self, number: int, verdict: Verdict, quotas: Quotas) -> None:
         self._verdicts[number] = verdict
-        codes = {reason.code for reason in verdict.reasons}
-        self._behind[number] = BEHIND in codes
-        self._hopes[number] = may_be_promised(verdict)
-        if codes & {IN_FLIGHT, REFUSED}:
+        lines = self._lines
+        codes = [reason.code for reason in verdict.reasons]
+        lines.for_room[number] = codes[0] != OVER_QUOTA
+        lines.behind[number] = BEHIND in codes
+        lines.hopes[number] = may_be_promised(verdict)
+        if not {IN_FLIGHT, REFUSED}.isdisjoint(codes):
             self._for_a_moment.add(number)
-        example = self._backlog.lines[number].example
-        root = quotas.cohort(example.queue)
-        if OVER_QUOTA in codes and root is not None:
-            self._over_quota[root].add(number)
-            least = (
-                needs(self._fleet, each, kind, each.min_nodes) for each in example.shapes for kind in self._fleet.kinds_for(each)
-            )
-            short = (need for need in least if quotas.shortfall(example.queue, need) is not None)
-            if any(not quotas.would_borrow(example.queue, need) for need in short):
-                self._lenders.add(number)
+        if OVER_QUOTA in codes:
+            lines.over_quota[number] = True
+            lines.lenders[number] = self._lends(self._backlog.lines[number].example, quotas)
 
-    def _learn(self) -> None:
+    def _lends(self, job: QueuedJob, quotas: Quotas) -> bool:
+        """Whether a job that waits for quota asks for no more than its queue's own, and may take that back."""
+        if not quotas.reclaims(job.queue):
+            return False
+        least = (needs(self._fleet, each, kind, each.min_nodes) for each in job.shapes for kind in self._fleet.kinds_for(each))
+        short = (need for need in least if quotas.shortfall(job.queue, need) is not None)
+        return any(not quotas.would_borrow(job.queue, need) for need in short)
+
+    def _learn(self, quotas: Quotas) -> None:
         """Rows for the lines that are new since the last time."""
+        known, lines = len(self._lines.behind), self._backlog.lines
+        if known == len(lines):
+            return
         new = [
             (
                 number,
@@ -249,19 +315,16 @@ class Sleep:
                 shape.cpu_milli,
                 shape.memory_bytes,
             )
-            for number in range(self._known_lines, len(self._backlog.lines))
-            for shape in self._backlog.lines[number].example.shapes
+            for number in range(known, len(lines))
+            for shape in lines[number].example.shapes
             if shape.per_node <= self._fleet.card_kind.shape[1]  # else no node could ever hold a member
             for kind in self._fleet.kinds_for(shape)
         ]
-        more = len(self._backlog.lines) - self._known_lines
-        self._known_lines += more
-        self._behind = np.append(self._behind, np.zeros(more, dtype=np.bool_))
-        self._hopes = np.append(self._hopes, np.zeros(more, dtype=np.bool_))
-        self._pools = np.append(self._pools, np.zeros((more, self._pools.shape[1]), dtype=np.bool_), axis=0)
+        roots = [quotas.cohort(line.example.queue) for line in lines[known:]]
+        self._lines.grow([self._cohorts.setdefault(root, len(self._cohorts)) for root in roots])
         if new:
             rows = np.array(new, dtype=np.int64).T
-            self._pools[rows[0], rows[1]] = True
+            self._lines.pools[rows[0], rows[1]] = True
             self._leave_out_foreign(rows[0])
             columns = (getattr(self._needs, name) for name in _Needs.__slots__)
             self._needs = _Needs(*(np.concatenate(pair) for pair in zip(columns, rows, strict=True)))
@@ -271,22 +334,31 @@ class Sleep:
         classes = [kind.hardware_class for kind in self._fleet.kinds]
         foreign = np.array([*(each is not HardwareClass.DOMESTIC for each in classes), False], dtype=np.bool_)
         for number in set(lines.tolist()):
-            if self._backlog.lines[number].example.profile is Profile.DOMESTIC_FIRST and self._pools[number, ~foreign].any():
-                self._pools[number, foreign] = False
+            if self._backlog.lines[number].example.profile is Profile.DOMESTIC_FIRST and self._lines.pools[number, ~foreign].any():
+                self._lines.pools[number, foreign] = False
 
-    def _possible(self, free: Free, clusters: Iterable[int]) -> Bools:
-        """Which lines might fit into one of some clusters now: never fewer than do."""
-        possible = np.zeros(len(self._backlog.lines), dtype=np.bool_)
-        needs = self._needs
-        for cluster in clusters:
-            nodes, cpu_milli, memory_bytes = _roominess(self._fleet, free, cluster)
-            fits = (
-                (nodes[needs.kind, needs.per_node] >= needs.min_nodes)
-                & (cpu_milli[needs.kind, needs.per_node] >= needs.cpu_milli)
-                & (memory_bytes[needs.kind, needs.per_node] >= needs.memory_bytes)
-            )
-            possible[needs.line[fits]] = True
+    def _possible(self, free: Free, cluster: int) -> Bools:
+        """Which lines might fit into a cluster now: never fewer than do."""
+        possible = self._fitting(free, cluster)
+        if self.lowest_preemptible is not None:
+            possible |= (self._backlog.priority > self.lowest_preemptible) & self._fitting(self.reclaimable, cluster)
         return possible
+
+    def _fitting(self, free: Free, cluster: int) -> Bools:
+        fitting = np.zeros(len(self._backlog.lines), dtype=np.bool_)
+        needs = self._needs
+        nodes, cpu_milli, memory_bytes = _roominess(self._fleet, free, cluster)
+        fits = (
+            (nodes[needs.kind, needs.per_node] >= needs.min_nodes)
+            & (cpu_milli[needs.kind, needs.per_node] >= needs.cpu_milli)
+            & (memory_bytes[needs.kind, needs.per_node] >= needs.memory_bytes)
+        )
+        fitting[needs.line[fits]] = True
+        return fitting
+
+
+def _promise_of(round_: Round, job: str) -> Promise | None:
+    return next((each for each in round_.promises if each.job == job), None)
 
 
 def _roominess(fleet: Fleet, free: Free, cluster: int) -> tuple[Ints, Ints, Ints]:

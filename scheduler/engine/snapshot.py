@@ -123,6 +123,9 @@ class Snapshot:
     """GFLOPS (dense FP16) of one card by model, where that is known for certain."""
     in_flight: Mapping[str, InFlight] = field(default_factory=dict)
     """By cluster; one that is not named takes any number of grants at a time."""
+    kept: Mapping[str, tuple[str, Place]] = field(default_factory=dict)
+    """By job that waits for a release since an earlier round: its queue, and the place it waits for. As much of the queue's own
+    quota is lent to nobody meanwhile, or who was stopped for it would take it again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,12 +77,12 @@ class State:
 
     def submit(self, jobs: Iterable[QueuedJob]) -> None:
         """Let jobs join the queue. A line that sleeps goes on sleeping: who joins it asks for the same."""
-        self._sleep.begin(self.backlog.put(jobs))
+        self._sleep.begin(self.backlog.put(jobs), self.quotas)
 
     def withdraw(self, job: QueuedJob) -> Verdict | None:
         """A job leaves the queue without a place. Returns why it had none; None before its first round."""
         number = self.backlog.remove(job)
-        self._sleep.leave(number, job.id)
+        self._sleep.leave(number, job.id, self.quotas.cohort(job.queue))
         self._forget_move(job.id)
         return self._waits_for_release.pop(job.id, None) or self._sleep.verdict(number)
 
@@ -133,7 +133,7 @@ class State:
             ends = ending_by(self.windows, run, now)
             if ends != run:
                 self.change(ends)
-        self._sleep.wake_all()
+        self._sleep.wake_all(self.quotas)
 
     def move_to(self, fleet: Fleet, quotas: Quotas, weights: Mapping[str, int], backfill: Backfill) -> None:
         """The network, or what was declared about it, is another from now on. The queue stays; what runs, what is moved, and which
@@ -145,18 +145,18 @@ class State:
         self._run_of.clear()
         self._waits_for_release = {}
         self._sleep = Sleep(fleet, self.backlog)
-        self._sleep.wake_all()
+        self._sleep.wake_all(self.quotas)
 
     def reprice(self, prices: Prices) -> None:
         """Other prices from now on. Who found no price may find one."""
         before, self.prices = self.prices, prices
         if before is None or before.keys() != prices.keys():
-            self._sleep.wake_all()
+            self._sleep.wake_all(self.quotas)
 
     def round(self, now: int) -> Served:
         """Serve whoever could be helped by what has changed since the last round."""
         if any(self._looked_at < moment <= now for each in self.windows for moment in (each.start, each.end)):
-            self._sleep.wake_all()
+            self._sleep.wake_all(self.quotas)
         while self._protected and self._protected[0][0] <= now:
             self._sleep.touch(heappop(self._protected)[1])
         self._looked_at = now
@@ -174,7 +174,7 @@ class State:
             self._leave(run.job)
         for run in (*served.stopping, *served.started):
             self._enter(run)
-        self._sleep.settle(served, self.quotas)
+        self._sleep.settle(served)
         return served
 
     def snapshot(self, now: int) -> Snapshot:
@@ -197,6 +197,7 @@ class State:
             links=self.links,
             throughput=self.throughput,
             in_flight=self.in_flight,
+            kept=self._sleep.kept,
         )
 
     def _forget_move(self, job: str) -> None:

@@ -14,7 +14,7 @@ A workload is the other kind of input: its jobs leave a while after they were st
 
 1. `formats`          Kueue's generator files unchanged (`kueue`) or our own format (`city`), read strictly (`document`);
 2. `workload`         what they come to: queues with quotas, nodes, streams of jobs, and how fast it could go at best;
-3. `workload_driver`  arrivals and ends on a `clock`, virtual or real, quota in front of the engine (`gate`), the same rounds;
+3. `workload_driver`  arrivals and ends on a `clock`, virtual or real, the same rounds, with quotas;
 4. `admissions`       each committed to a database before it counts, if asked;
 5. `workload_report`  the same JSON object, and what only a workload has.
 

@@ -7,7 +7,8 @@ first of three the cluster.
 
 A constraint at the rack's level: `required` means one rack; `preferred` one rack, or else the whole cluster; `balanced` (slices
 of `sliceSize` pods, each in one rack) is taken as `preferred`. Pods of a gang go to nodes of their own, which is stricter than
-Kueue. `reclaimWithinCohort` and `withinClusterQueue` are read and not followed: nothing that runs is stopped for a quota here.
+Kueue. `reclaimWithinCohort` and `withinClusterQueue` are read and not followed: nothing that runs is stopped for a quota here
+(`Queue.reclaims` is off).
 """
 
 from collections.abc import Iterator
@@ -121,7 +122,8 @@ def read_kueue(path: Path, document: dict[str, Any]) -> Workload:
         for set_at, queues_set, index in _numbered(cohort.queues_sets):
             queue = f"{queues_set.class_name}-{set_at}-{index}-{name}"
             limit = queues_set.borrowing_limit
-            queues.append(Queue(queue, name, {CPU: queues_set.nominal_quota}, {} if limit is None else {CPU: limit}))
+            borrowing = {} if limit is None else {CPU: limit}
+            queues.append(Queue(queue, name, {CPU: queues_set.nominal_quota}, borrowing, reclaims=False))
             classes[queue] = queues_set.class_name
             streams += _streams(shapes, f"cohorts.{cohort_at}.queuesSets.{set_at}", queue, queues_set)
     if len({queue.name for queue in queues}) < len(queues):

@@ -1,6 +1,7 @@
 """Deadlines in the ordinary round: who goes ahead because of one, what is said of it, and what would help to keep it."""
 
 from dataclasses import replace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from scheduler.engine.deadline import noted, prospect, prospect_of_run
 from scheduler.engine.fleet import Fleet
 from scheduler.engine.order import NEAR_SECONDS, NOT_NEAR, QueuedJob, Usage, in_order, latest_start, urgency
 from scheduler.engine.snapshot import FOREVER, Snapshot, Verdict
+from scheduler.engine.turns import Turns
 from tests.engine.builders import HOPPER, SECOND, gang, job, node, place, run, snapshot
 from tests.engine.strategies import NOW, snapshots
 
@@ -169,15 +171,22 @@ many = settings(max_examples=60, deadline=None)
 
 
 @many
-@given(moments())
-def test_lines_are_served_in_the_order_of_single_jobs(moment: Snapshot) -> None:
-    """Who holds what does not change here, so the order is known beforehand."""
+@given(moments(), st.sampled_from([0, 2, 8]))
+def test_lines_are_served_in_the_order_of_single_jobs(moment: Snapshot, few: int) -> None:
+    """Who holds what does not change here, so the order is known beforehand. `few` turns are found without heaps."""
+    with patch("scheduler.engine.turns.FEW", few):
+        _served_in_order(moment)
+
+
+def _served_in_order(moment: Snapshot) -> None:
     backlog = Backlog(moment.queue)
     shares, urgencies = backlog.shares(moment.usage, moment.weights), backlog.urgencies(moment.now)
     served = []
-    while (number := backlog.first(np.ones(len(backlog.lines), dtype=np.bool_), shares, urgencies)) is not None:
+    turns, everybody = Turns(backlog, shares, urgencies), np.ones(len(backlog.lines), dtype=np.bool_)
+    while (number := turns.next(everybody)) is not None:
         served.append(backlog.next_of(number)[1])
         backlog.take(number)
+        turns.served(number, again=True)
     assert served == [each.id for each in in_order(moment.queue, moment.usage, moment.weights, moment.now)]
 
 

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 
 from scheduler.engine.backlog import Backlog
-from scheduler.engine.cycle import Everybody, cycle, serve
+from scheduler.engine.cycle import cycle, serve
 from scheduler.engine.fleet import Allocation, Fleet
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import Place, place_in
 from scheduler.engine.preempt import MAX_SEARCHES, cheapest_victims
 from scheduler.engine.runs import Runs
 from scheduler.engine.shape import Shape
+from scheduler.engine.sleepers import Everybody
 from scheduler.engine.snapshot import ActiveRun, CutShort, Snapshot
 from tests.engine import oracle
 from tests.engine.builders import HOPPER, SECOND, gang, job, node, place, quote, run, snapshot

@@ -43,6 +43,8 @@ FLEET = Fleet.of(
     ]
 )
 
+ASCENDS = frozenset({"910B3"})
+
 SHAPES = st.one_of(
     st.builds(gang, nodes=st.integers(1, 3), per_node=st.sampled_from([1, 4, 8]), cpu_milli=st.sampled_from([0, 16_000, 33_000])),
     st.builds(gang, nodes=st.just(1), per_node=st.just(1), card_milli=st.sampled_from([250, 500])),
@@ -267,3 +269,31 @@ def test_a_window_that_ends_wakes_who_waited_for_it() -> None:
     assert {each.job: each.at for each in state.round(0).promises} == {"head": 100 * SECOND}
     assert state.round(49 * SECOND).grants == ()
     assert [grant.job for grant in state.round(50 * SECOND).grants] == ["behind"]
+
+
+BORROWER = Queue("borrower", "city", {"class:domestic": 0})
+
+
+def test_what_a_lender_took_back_is_not_borrowed_again() -> None:
+    """The borrower that was stopped is older and waits in front; it must not take its place again before the lender's turn."""
+    lender = Queue("lender", "city", {"class:domestic": 32_000})
+    state = State(FLEET, quotas=Quotas.of([Queue("city"), lender, BORROWER]))
+    old = job("old", gang(4, models=ASCENDS), queue="borrower")
+    state.submit([old])
+    assert [grant.job for grant in state.round(0).grants] == ["old"]
+    state.submit([job("new", gang(4, models=ASCENDS), queue="lender", submitted_at=1)])
+    assert [each.by for each in state.round(1).preemptions] == ["new"]
+    state.end("old")
+    state.submit([old])
+    assert [grant.job for grant in state.round(2).grants] == ["new"]
+
+
+def test_a_queue_that_does_not_reclaim_waits_for_the_end_of_who_borrows() -> None:
+    lender = Queue("lender", "city", {"class:domestic": 32_000}, reclaims=False)
+    state = State(FLEET, quotas=Quotas.of([Queue("city"), lender, BORROWER]))
+    state.submit([job("old", gang(4, models=ASCENDS), queue="borrower")])
+    state.round(0)
+    state.submit([job("new", gang(4, models=ASCENDS), queue="lender", submitted_at=1)])
+    assert state.round(1).preemptions == ()
+    state.end("old")
+    assert [grant.job for grant in state.round(2).grants] == ["new"]

@@ -20,7 +20,7 @@ def test_kueues_cohorts_become_queues_that_borrow(tmp_path: Path) -> None:
     found = workload(tmp_path, KUEUE)
     assert found.queues[:2] == (
         Queue("cohort-0"),
-        Queue("cq-0-0-cohort-0", "cohort-0", nominal={"cpu": 4000}, borrowing_limit={"cpu": 2000}),
+        Queue("cq-0-0-cohort-0", "cohort-0", nominal={"cpu": 4000}, borrowing_limit={"cpu": 2000}, reclaims=False),
     )
     assert len(found.queues) == 6
     assert set(found.queue_classes.values()) == {"cq"}

@@ -98,7 +98,7 @@ def test_a_job_leaves_a_while_after_it_started() -> None:
     assert outcome.used == {"q": Counter({CPU: 5 * 10 * SECOND * 1000})}
 
 
-def test_priority_then_age_then_the_order_of_declaration() -> None:
+def test_priority_then_age_then_id() -> None:
     streams = [(cores("running", "q", 1, 10), 1, 0), (cores("low", "q", 1, 1), 1, 1), (cores("old", "q", 1, 1, 5), 1, 2)]
     streams += [(cores("new", "q", 1, 1, 5), 1, 3), (cores("twin", "q", 1, 1, 5), 1, 3)]
     _, order = virtual(of([queue("q", 1)], *streams))
@@ -221,7 +221,7 @@ def test_a_store_that_fails_ends_the_run() -> None:
 
 def test_the_report_adds_up() -> None:
     queues = [Queue("cohort"), queue("a", 1, "cohort"), queue("b", 3, "cohort")]
-    found = of(queues, (cores("small", "a", 1, 4), 2, 0), (cores("large", "b", 2, 4), 2, 0))
+    found = of(queues, (cores("a-small", "a", 1, 4), 2, 0), (cores("large", "b", 2, 4), 2, 0))
     outcome, _ = virtual(found)
     report = workload_report(found, outcome, Circumstances(2.0, 1, "virtual", "memory", None))
     # both small and one large at once, borrowing; the other large when they have ended
@@ -232,7 +232,7 @@ def test_the_report_adds_up() -> None:
     a, b = 8 / 1, 16 / 3
     assert report.fairness == pytest.approx((a + b) ** 2 / (2 * (a * a + b * b)))
     assert {name: (each.count, each.wait_seconds.mean) for name, each in report.classes.items()} == {
-        "small": (2, 0.0),
+        "a-small": (2, 0.0),
         "large": (2, 2.0),
     }
     assert sum(report.reasons.values()) == report.jobs_total == 4
@@ -266,8 +266,11 @@ def test_whatever_comes_every_job_is_accounted_for(asked: list[tuple[str, int, i
         nodes=nodes,
     )
     outcome, order = virtual(found)
-    assert outcome.placed + outcome.waiting + outcome.never == found.jobs == sum(outcome.reasons.values())
-    assert outcome.placed == len(order) == len({job for job, _ in order})
+    assert outcome.placed + outcome.waiting + outcome.never == found.jobs
+    # who was stopped for the owner of a quota was admitted once more
+    assert found.jobs + outcome.preemptions == sum(outcome.reasons.values())
+    assert outcome.placed + outcome.preemptions == len(order)
+    assert outcome.placed == len({job for job, _ in order})
     assert sum(each.count for each in outcome.classes.values()) == found.jobs
     # what fits an empty network and the whole quota of its cohort is never left waiting: all that runs here ends
     most = {"a": 6, "b": 6, "c": 3, "": 99}
