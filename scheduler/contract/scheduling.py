@@ -37,6 +37,9 @@ def _restart(text: str) -> str:
     return text
 
 
+HalfLife = Annotated[Duration, AfterValidator(_half_life)]
+
+
 class Consolidation(Wire):
     """Runs with a checkpoint may be moved within their cluster, so that the first blocked job of a pool of cards fits on cards that
     are free but scattered. `restart`: how long a run takes until it is where it was, which counts as lost with what it did since
@@ -59,7 +62,7 @@ class SchedulingPolicy(Wire):
     """
 
     backfill: Literal["easy", "conservative"] = "easy"
-    half_life: Annotated[Duration, AfterValidator(_half_life)] | None = "7d"
+    half_life: HalfLife | None = "7d"
     profile: Profile = Profile.CHEAPEST_NET
     consolidation: Consolidation | None = None
     min_runtime: MinRuntime = "0s"

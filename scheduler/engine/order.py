@@ -215,6 +215,12 @@ def resource_amounts(hardware_class: HardwareClass | None, card_milli: int, cpu_
     return amounts
 
 
+def place_amounts(fleet: Fleet, place: Place) -> list[int]:
+    """What a placed gang counts, in the order of `Usage`'s arrays."""
+    hardware_class = None if place.kind == NO_KIND else fleet.kinds[place.kind].hardware_class
+    return resource_amounts(hardware_class, place.card_milli(), sum(part.cpu_milli for part in place.allocations))
+
+
 def resource_name(resource: int) -> str:
     """`domestic`, `foreign`, `unknown` or `cpu`: the resource of a position in `Usage`'s arrays."""
     return "cpu" if resource == CPU else _CLASSES[resource].value

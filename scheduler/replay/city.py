@@ -12,6 +12,7 @@ clusters:                                 # `count` equal clusters of `nodes` eq
 prices:                                   # CNY per card-hour; without any, nothing is priced
   - {terms: "", cluster: sz-0, model: 910B3, list: "12.5", contracted: "10", net: "6.4"}
 weights: {lab: 2}                         # of tenants; 1 where absent
+policy: {half_life: 7d, consolidation: {restart: 5m}}    # as in `POST /v1/scheduling`; what is absent is off
 jobs:
   - class: fill                           # what reports group by
     count: 4000
@@ -23,6 +24,7 @@ jobs:
     tenant: lab
     priority: 50
     preemptible: false
+    checkpoint: 30m                       # how often it saves what it has done; absent: never
     hardware: {class: domestic, per_node: 8, nodes: 4, topology: rack}     # as in a job spec, alternatives as a list
     draw:                                 # instead of equal jobs, of this many distinct shapes drawn from the seed:
       shapes: 100                         # every combination of these four is a shape, the rest stays as above
@@ -47,7 +49,8 @@ from pydantic import Field, model_validator
 
 from scheduler.contract.base import Duration, Name, Price, Wire
 from scheduler.contract.job import MAX_CARDS_PER_NODE, Hardware
-from scheduler.domain.clock import parse_duration_seconds
+from scheduler.contract.scheduling import Consolidation, HalfLife
+from scheduler.domain.clock import MICROS_PER_SECOND, parse_duration_seconds
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.money import parse_cny
 from scheduler.engine.fleet import Card, Fleet, Kind, Node
@@ -135,6 +138,7 @@ class _Jobs(Wire):
     tenant: str = "tenant"
     priority: _Priority = 50
     preemptible: bool = False
+    checkpoint: Duration | None = None
     terms: str = ""
     clusters: frozenset[_Label] | None = None
     hardware: Hardware | Annotated[tuple[Hardware, ...], Field(min_length=1, max_length=8)]
@@ -147,6 +151,11 @@ class _Jobs(Wire):
         return self
 
 
+class _Policy(Wire):
+    half_life: HalfLife | None = None
+    consolidation: Consolidation | None = None
+
+
 class _City(Wire):
     format: Literal["suanwang-workload/1"]
     seed: Annotated[int, Field(ge=0, le=MAX_SEED)] = 0
@@ -154,6 +163,7 @@ class _City(Wire):
     clusters: Annotated[tuple[_Clusters, ...], Field(min_length=1)]
     prices: tuple[_Price, ...] = ()
     weights: dict[_Label, Annotated[int, Field(ge=1, le=10**6)]] = Field(default_factory=dict)
+    policy: _Policy = _Policy()
     jobs: Annotated[tuple[_Jobs, ...], Field(min_length=1)]
 
 
@@ -178,7 +188,17 @@ def read_city(path: Path, document: dict[str, Any]) -> Workload:
     streams: list[Stream] = []
     for position, each in enumerate(city.jobs):
         streams += _streams(path, position, each, fleet, random, known)
-    return Workload(queues, {queue.name: queue.name for queue in queues}, fleet_nodes, tuple(streams), _prices(city), city.weights)
+    half_life, moves = city.policy.half_life, city.policy.consolidation
+    return Workload(
+        queues=queues,
+        queue_classes={queue.name: queue.name for queue in queues},
+        nodes=fleet_nodes,
+        streams=tuple(streams),
+        prices=_prices(city),
+        weights=city.weights,
+        half_life=None if half_life is None else parse_duration_seconds(half_life) * MICROS_PER_SECOND,
+        restart_seconds=None if moves is None else parse_duration_seconds(moves.restart),
+    )
 
 
 def _nodes(city: _City) -> Iterator[Node]:
@@ -233,6 +253,7 @@ def _streams(path: Path, position: int, jobs: _Jobs, fleet: Fleet, random: Gener
             terms=variant.terms,
             clusters=variant.clusters,
             max_runtime_seconds=None if variant.max_runtime is None else parse_duration_seconds(variant.max_runtime),
+            checkpoint=None if variant.checkpoint is None else parse_duration_seconds(variant.checkpoint) * MICROS_PER_SECOND,
         )
         # drawn shapes take turns: the second of each comes after the first of all
         every = jobs.every_ms * MILLISECOND

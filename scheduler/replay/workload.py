@@ -25,7 +25,8 @@ class Work:
     """Jobs that are alike in everything but their id and the moment they arrive; known by identity.
 
     `class_name` is what reports group by. `need` is what each counts for in its queue. `runtime` is how long each takes once
-    started, in microseconds; None: it never ends. That is not told to the scheduler: `max_runtime_seconds` is, where given.
+    started, in microseconds; None: it never ends. That is not told to the scheduler: `max_runtime_seconds` is, where given. Every
+    `checkpoint` microseconds it saves what it has done; None: never, and if it is stopped it begins anew.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Work:
     terms: str = ""
     clusters: frozenset[str] | None = None
     max_runtime_seconds: int | None = None
+    checkpoint: int | None = None
 
     def job(self, number: int, submitted_at: int) -> QueuedJob:
         """One of them, as the engine sees it."""
@@ -78,7 +80,11 @@ class Stream:
 
 @dataclass(frozen=True)
 class Workload:
-    """Everything a run needs. `queue_classes` says which class the usage of a queue is reported under."""
+    """Everything a run needs. `queue_classes` says which class the usage of a queue is reported under.
+
+    `half_life`, microseconds, lets past use count in shares; `restart_seconds` lets runs be moved, and is what it takes to go on
+    from a checkpoint. None: neither.
+    """
 
     queues: tuple[Queue, ...]
     queue_classes: Mapping[str, str]
@@ -86,6 +92,8 @@ class Workload:
     streams: tuple[Stream, ...]
     prices: Prices | None = None
     weights: Mapping[str, int] = field(default_factory=dict)
+    half_life: int | None = None
+    restart_seconds: int | None = None
 
     @property
     def jobs(self) -> int:

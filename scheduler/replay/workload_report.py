@@ -4,6 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from fractions import Fraction
 
+from scheduler.engine.fleet import Fleet
+from scheduler.engine.order import Usage
 from scheduler.engine.quota import Resource
 from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.replay.report import Distribution, Report, distribution
@@ -29,7 +31,9 @@ class WorkloadReport(Report):
     - `wait_seconds`: to the first admission, which counts once it is committed.
     - `reasons`: of every admission, and of every job that never had one.
     - `classes`: the same by class. `queues_usage_percent`: what the queues of a class used of what they own, over the makespan.
-    - `fairness`: Jain's index over queues of usage by nominal (1: all the same); None where no queue owns anything.
+    - `fairness`: Jain's index (1: all the same) over queues of usage by nominal; where no queue owns anything, over tenants of
+      their dominant share of what there was, by weight. None where nothing was used.
+    - `moves`: of the preemptions, those that went on elsewhere.
     - `ideal_seconds`: no schedule has a shorter makespan.
     - `admissions_committed`: as the store counts them afterwards; None where it keeps none.
     """
@@ -37,6 +41,7 @@ class WorkloadReport(Report):
     classes: dict[str, ClassReport]
     queues_usage_percent: dict[str, float]
     fairness: float | None
+    moves: int
     ideal_seconds: float
     clock: str
     store: str
@@ -79,6 +84,7 @@ def workload_report(workload: Workload, outcome: WorkloadOutcome, circumstances:
         classes={name: ClassReport(each.count, distribution(each.waits)) for name, each in sorted(outcome.classes.items())},
         queues_usage_percent=_usage_percent(workload, outcome, span),
         fairness=_fairness(workload, outcome),
+        moves=outcome.moves,
         ideal_seconds=workload.ideal() / SECOND,
         clock=circumstances.clock,
         store=circumstances.store,
@@ -123,5 +129,14 @@ def _fairness(workload: Workload, outcome: WorkloadOutcome) -> float | None:
         for queue in workload.queues
         if (owned := {resource: amount for resource, amount in queue.nominal.items() if amount})
     ]
+    shares = shares or _tenant_shares(workload, outcome)
     squares = sum(share * share for share in shares)
     return float(sum(shares) ** 2 / (len(shares) * squares)) if squares else None
+
+
+def _tenant_shares(workload: Workload, outcome: WorkloadOutcome) -> list[Fraction]:
+    totals = Usage.none(Fleet.of(workload.nodes)).totals.tolist()
+    return [
+        max(Fraction(used, total) for used, total in zip(amounts, totals, strict=True)) / workload.weights.get(tenant, 1)
+        for tenant, amounts in sorted(outcome.used_by_tenant.items())
+    ]

@@ -75,6 +75,16 @@ def test_a_gang_is_moved_as_a_whole_or_not_at_all() -> None:
     assert found is None, "two nodes for the gang leave it one, and it needs two"
 
 
+def test_what_looks_cheapest_on_one_node_may_not_be_in_the_end() -> None:
+    fleet = Fleet.of([node(f"n{number}") for number in range(1, 5)])
+    wide = movable("wide", fleet, ("n1", 0, 2), ("n4", 0, 2))
+    apart = [movable(name, fleet, (name, 0, 2), lost=50) for name in ("n2", "n3")]
+    stays = replace(movable("stays", fleet, ("n4", 2, 1)), again=None)
+    found = moves(fleet, [wide, *apart, stays], job("head", gang(2, 8)))
+    assert found is not None
+    assert found.lost_card_seconds == 2 * 2 * (50 + RESTART), "moving `wide`, which is less, spares only one of these"
+
+
 @pytest.mark.parametrize(
     "changes",
     [{"again": None}, {"preemptible": False}, {"releasing": True}, {"protected_until": NOW + 1}, {"priority": 60}],

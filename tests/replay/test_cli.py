@@ -125,7 +125,7 @@ def test_an_order_of_arrival_needs_a_seed_of_the_file(files: list[str], tmp_path
         assert result.stderr.count("\n") == 1
 
 
-WORKLOAD_KEYS = ["classes", "queues_usage_percent", "fairness", "ideal_seconds", "clock", "store", "admissions_committed"]
+WORKLOAD_KEYS = ["classes", "queues_usage_percent", "fairness", "moves", "ideal_seconds", "clock", "store", "admissions_committed"]
 
 
 @pytest.mark.parametrize("text", [KUEUE, TAS, CITY])
