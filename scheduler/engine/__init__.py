@@ -5,7 +5,7 @@ Enter at `cycle.cycle(snapshot) -> Decisions`. One round, in the words of the mo
 1. `backlog`  the queue in lines of alike jobs, served by priority, then weighted dominant share, then age (`order`);
 2. `offers`   every cluster and model where the whole gang fits, proven node by node (`room`, `place`, `fleet`, `shape`), within
               the quota of its queue (`quota`), at a price, on the nodes where it wastes least (`packing`, `cutting`);
-3. `cycle`    of those the one that the job's profile prefers (`choice`, `staging`), in a cluster that takes it (`intake`), is
+3. `decide`   of those the one that the job's profile prefers (`choice`, `staging`), in a cluster that takes it (`intake`), is
               granted and deducted at once (`round`);
 4. `preempt`  where nothing fits, the lower-priority gangs whose stopping loses the fewest card-seconds;
 5. `reserve`  a blocked job is promised a time and a place that those behind it must not delay (backfill);

@@ -26,7 +26,8 @@ import numpy as np
 from scheduler.contract.job import Profile
 from scheduler.domain.hardware import HardwareClass
 from scheduler.engine.backlog import NOBODY, Backlog, Shares
-from scheduler.engine.cycle import BEHIND, LIMITED, OVER_QUOTA, Served, may_be_promised
+from scheduler.engine.cycle import Served
+from scheduler.engine.decide import BEHIND, LIMITED, OVER_QUOTA, may_be_promised
 from scheduler.engine.fleet import NO_KIND, Bools, Fleet, Free, Ints
 from scheduler.engine.intake import IN_FLIGHT, REFUSED
 from scheduler.engine.order import QueuedJob, needs
