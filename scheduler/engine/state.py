@@ -76,8 +76,13 @@ class State:
         return state
 
     def submit(self, jobs: Iterable[QueuedJob]) -> None:
-        """Let jobs join the queue. A line that sleeps goes on sleeping: who joins it asks for the same."""
+        """Let jobs join the queue. A line that sleeps goes on sleeping: who joins it asks for the same. The job of a run that was
+        moved joins when its run ends, before the next round; it may have come to ask for something else since."""
+        jobs = list(jobs)
         self._sleep.begin(self.backlog.put(jobs), self.quotas)
+        for job in jobs if self.moves else ():
+            if job.id in self.moves:
+                self.moves[job.id] = replace(self.moves[job.id], job=job)
 
     def withdraw(self, job: QueuedJob) -> Verdict | None:
         """A job leaves the queue without a place. Returns why it had none; None before its first round."""

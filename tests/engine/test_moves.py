@@ -9,6 +9,7 @@ from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Fleet
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.snapshot import ActiveRun, Decisions, Move, Snapshot
+from scheduler.engine.state import State
 from tests.engine.builders import SECOND, gang, job, place, run, snapshot
 from tests.engine.test_consolidate import FLEET, NOW, RESTART, crowded, movable
 
@@ -118,6 +119,21 @@ def test_a_place_that_is_gone_is_kept_no_longer_and_the_job_waits_as_any_other()
     city.round()
     assert city.places == {"head": [0]}
     assert reason(city.round(), "job-n1")[0] == "waiting_for_cards"
+
+
+def test_a_job_that_comes_back_changed_has_its_place_all_the_same() -> None:
+    """As one does that a cluster has refused before: what it is not offered is its own affair."""
+    state = State(FLEET, restart_seconds=RESTART)
+    for each in (*halves("n1", "n2").values(), run("full", place(FLEET, "n3"), preemptible=False)):
+        state.hold(each)
+    state.submit([job("head", gang(1, 8))])
+    [stop] = state.round(NOW).preemptions
+    assert stop.move is not None
+    gone = state.end(stop.move.job.id)
+    assert gone.again is not None
+    state.submit([replace(gone.again, max_runtime_seconds=60)])
+    assert {grant.job: grant.reason.code for grant in state.round(NOW).grants}[gone.job] == "placed_moved"
+    assert state.moves == {}
 
 
 def test_a_move_whose_job_is_over_keeps_nothing() -> None:
