@@ -8,7 +8,7 @@ to keep a deadline, then weighted dominant share, then service where the operato
 from bisect import bisect_left, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,13 @@ class Backlog:
     def next_of(self, number: int) -> tuple[int, str]:
         """The head of a line that has one."""
         return self.lines[number].jobs[int(self._next[number])]
+
+    def head_job(self, number: int) -> QueuedJob:
+        """The head of a line that has one, as a job: from now on it is the line's example."""
+        line, (_, id_) = self.lines[number], self.next_of(number)
+        if line.example.id != id_:
+            line.example = replace(line.example, id=id_)
+        return line.example
 
     def take(self, number: int) -> None:
         """Take the head of a line out."""

@@ -9,7 +9,7 @@ are what binds a job in time (`bounds`): it sees each picture only as far as tho
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from scheduler.domain.reasons import Reason
 from scheduler.engine.backlog import Backlog
@@ -84,10 +84,10 @@ def serve(snapshot: Snapshot, backlog: Backlog, sleepers: Sleepers) -> Served:
     of_line: dict[int, Verdict] = {}
     of_job = {each.job.id: released(round_, each.place.cluster, releasing_in(round_, each.place.cluster)) for each in on_the_way}
     while (number := turns.next(sleepers.candidates(round_, shares, decided))) is not None:
-        example, head = backlog.lines[number].example, backlog.next_of(number)
+        head, example = backlog.next_of(number), backlog.head_job(number)
         likeness = backlog.likeness(number), round_.reserved_for(example.tenant)
         round_.claim(head[1])
-        verdict = hopeless.get(likeness) or decide(round_, replace(example, id=head[1]))
+        verdict = hopeless.get(likeness) or decide(round_, example)
         decided.append((number, head[1]))
         if verdict is None:
             backlog.take(number)

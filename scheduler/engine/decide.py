@@ -191,6 +191,7 @@ def take(round_: Round, job: QueuedJob, alternative: int, shape: Shape, place: P
     )
     round_.started.append(run)
     round_.runs.add(run)
+    round_.runs.fresh.add(run.attempt)
     round_.changed(place, run.ends_at)
 
 
@@ -324,10 +325,10 @@ def _borrowers(
     while round_.borrowers and not round_.runs.holds(round_.borrowers[0]):
         round_.borrowers.popleft()
     cohort, trial, victims = round_.soon_quotas.cohort(job.queue), round_.soon_quotas.copy(), []
-    new, until = {run.job for run in round_.started}, FOREVER if protected_too else round_.snapshot.now
+    until = FOREVER if protected_too else round_.snapshot.now
     for run in round_.borrowers:
         if (
-            run.job in new
+            run.attempt in round_.runs.fresh
             or run.protected_until > until
             or not round_.runs.holds(run)
             or trial.cohort(run.queue) != cohort

@@ -146,6 +146,7 @@ class _Site:
             run
             for run in runs.in_cluster(cluster)
             if run.may_be_stopped(unprotected_by)
+            and run.attempt not in runs.fresh
             and run.priority < job.priority
             and any(part.node in helping for part in run.place.allocations)
         ]

@@ -65,10 +65,12 @@ def _ints(values: Iterable[int]) -> Ints:
 class Runs(Collection[ActiveRun]):
     """Every run that holds cards. `releasing`: those that have been asked to stop, by attempt; only the others are found below."""
 
-    __slots__ = ("_by_cluster", "_ending", "_ends", "_own", "_preemptible", "protected_until", "releasing")
+    __slots__ = ("_by_cluster", "_ending", "_ends", "_own", "_preemptible", "fresh", "protected_until", "releasing")
 
     def __init__(self) -> None:
         self.releasing: dict[str, ActiveRun] = {}
+        self.fresh: set[str] = set()
+        """Attempts granted since the fork was made: in the round that starts them nobody can be asked to stop them."""
         self._by_cluster: dict[int, dict[str, ActiveRun]] = {}
         self._own: set[int] = set()
         """Clusters whose dictionary no fork shares."""

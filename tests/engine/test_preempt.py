@@ -207,3 +207,13 @@ def _fits(moment: Snapshot, shape: Shape, where: Place, stopped: Sequence[Active
     for each in stopped:
         free.give(each.place.allocations)
     return place_in(moment.fleet, free, shape, where.kind, where.cluster) is not None
+
+
+def test_who_starts_in_this_round_cannot_be_asked_to_stop_in_it() -> None:
+    """It has no attempt yet that could be asked. A moved run of low priority starts before those of higher priority are served."""
+    runs = Runs.of([run("fresh", place(FLEET, "n1")), run("other", place(FLEET, "n2"), priority=90)])
+    moment = snapshot(FLEET, [], list(runs), now=NOW)
+    urgent = job("urgent", gang(), priority=75)
+    assert cheapest_victims(moment, moment.free, [], urgent, runs).room is not None
+    runs.fresh.add("fresh")
+    assert cheapest_victims(moment, moment.free, [], urgent, runs).room is None
