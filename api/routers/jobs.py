@@ -48,7 +48,7 @@ def submit_job(spec: JobSpec, city: TheCity, principal: TenantOnly, keyed: Keyed
         tenant = str(principal.subject)
         check_references(session, spec)
         check_deadline(spec, city.clock())
-        _check_size(session, city, tenant, spec)
+        _check_size(city, tenant, spec)
         _check_pending(session, tenant)
         now = city.clock()
         job = submit(session, city.make_id("job", now), tenant, spec, now)
@@ -204,12 +204,12 @@ def _check_pending(session: Session, tenant: str) -> None:
         raise ProblemError("queue_full", limit=queue.max_pending)
 
 
-def _check_size(session: Session, city: City, tenant: str, spec: JobSpec) -> None:
+def _check_size(city: City, tenant: str, spec: JobSpec) -> None:
     """Refuse what is larger than every cluster, in each alternative. Hardware nobody has yet may still come, as may a label or a
     newer driver on nodes that are there: such a job waits."""
     now = city.clock()
-    fleet = city.moments.sizes(session)
-    job = queued_job(city.moments.registry(session), "", tenant, now, spec, {}, now)
+    fleet = city.moments.sizes(city.database)
+    job = queued_job(city.moments.registry(city.database), "", tenant, now, spec, {}, now)
     job = replace(job, shapes=tuple(replace(shape, constraints=()) for shape in job.shapes))
     verdict = could_ever_fit(Snapshot(0, fleet, fleet.all_free(), Usage.none(fleet), (job,)), job)
     if verdict is not None and all(reason.code.startswith("never_larger") for reason in verdict.reasons):

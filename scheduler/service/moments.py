@@ -6,7 +6,6 @@ from datetime import datetime
 from threading import Lock
 
 from sqlalchemy import func, select
-from sqlalchemy.orm import Session
 
 from scheduler.engine.fleet import Fleet
 from scheduler.engine.runs import Runs
@@ -56,17 +55,19 @@ class Moments:
                 ),
             )
 
-    def sizes(self, session: Session) -> Fleet:
+    def sizes(self, database: Database) -> Fleet:
         """Every registered node with all its cards, whether or not it answers: what the size of a request is measured against."""
-        stamp = tuple(session.execute(select(func.count(), func.max(NodeRow.changed_at)).select_from(NodeRow)).one())
-        kept = self._sizes
-        if kept is None or kept[0] != stamp:
-            kept = self._sizes = stamp, registered_fleet(session)
-        return kept[1]
+        with database.read(CITY) as session:  # never the caller's, which sees only what is its own
+            stamp = tuple(session.execute(select(func.count(), func.max(NodeRow.changed_at)).select_from(NodeRow)).one())
+            kept = self._sizes
+            if kept is None or kept[0] != stamp:
+                kept = self._sizes = stamp, registered_fleet(session)
+            return kept[1]
 
-    def registry(self, session: Session) -> Registry:
+    def registry(self, database: Database) -> Registry:
         """Who takes part. Who was heard when, and what has been used, may be as it was when somebody joined last."""
-        version, kept = registry_version(session), self._registry
-        if kept is None or kept[0] != version:
-            kept = self._registry = version, load_registry(session)
-        return kept[1]
+        with database.read(CITY) as session:
+            version, kept = registry_version(session), self._registry
+            if kept is None or kept[0] != version:
+                kept = self._registry = version, load_registry(session)
+            return kept[1]

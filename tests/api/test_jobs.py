@@ -20,6 +20,12 @@ def test_a_submitted_job_is_queued_and_shown_as_it_was_sent(world: World) -> Non
     assert world.get(f"/v1/jobs/{job['id']}", "tenant-a") == job
 
 
+def test_what_one_tenant_may_see_is_not_what_another_is_measured_by(world: World) -> None:
+    """What the API keeps in memory from one request to the next is the city's, not that of whoever asked first."""
+    assert world.submit("tenant-b")["state"] == "queued"
+    assert world.submit("tenant-a", contract="C-A")["state"] == "queued"
+
+
 def test_alternatives_are_kept_in_order(world: World) -> None:
     job = world.submit(hardware=[{"models": ["910B3"], "per_node": 8}, {"class": "foreign", "nodes": 2}])
     assert [alternative["class"] for alternative in job["spec"]["hardware"]] == [None, "foreign"]
