@@ -215,6 +215,7 @@ class Mirror:
                     joining += self._waits(row, specs[row.id], ended, back_offs.get(row.id, ()), now)
                 else:
                     self._leave(row.id)
+                    known.dependents.pop(row.id, None)
         self._price_newcomers(now)
         self.state.submit(joining)
 
@@ -281,7 +282,6 @@ class Mirror:
         before = known.waiting.pop(id_, None)
         known.active.pop(id_, None)
         known.granted.discard(id_)
-        known.dependents.pop(id_, None)
         if self.state.run_of(id_) is not None:
             self.state.end(id_)
         elif before is not None and before.job.hold is None:

@@ -80,6 +80,30 @@ def test_whatever_happens_the_mirror_keeps_up(town: Town, seed: int) -> None:
     agree(town.dispatcher._mirror, town)
 
 
+@pytest.mark.processes
+def test_who_depends_on_a_job_that_was_stopped_and_ran_again_is_not_forgotten(town: Town) -> None:
+    """Between its submission and its end the first job is granted, preempted and queued again."""
+    big: dict[str, Any] = {"hardware": {"models": ["910B3"], "nodes": 2, "per_node": 8}}
+    first = town.submit(priority="low", preemptible=True, **big)
+    second = town.submit(hardware={"per_node": 1}, depends_on=[first])
+    observer = Mirror()
+    for _ in range(4):
+        town.tick()
+        agree(observer, town)
+    urgent = town.submit(priority="high", **big)
+    for _ in range(6):
+        town.tick()
+    town.finish(urgent)
+    for _ in range(4):
+        town.tick()
+    town.finish(first)
+    town.tick()
+    town.tick()
+    agree(observer, town)
+    assert (len(town.attempts(first)), town.state(first)) == (2, JobState.SUCCEEDED)
+    assert town.state(second) != JobState.HELD
+
+
 def _spec(random: Random, jobs: list[str]) -> dict[str, Any]:
     return {
         "hardware": {
