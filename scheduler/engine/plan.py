@@ -179,12 +179,13 @@ class Timeline:
         stalls[going_on, 0] = max(0, gang.ready_at - self.now) if gang.width else 0
         # a span shorter than its stall counts as less than nothing: what is left of the stall falls into the next
         done = (table.rates[levels] * (lengths - stalls)).cumsum(axis=1)
-        enough = np.flatnonzero(done[:, -1] >= gang.work)
+        most = done.max(axis=1)  # what is done sinks where a stall outlasts its span, but a job that had ended by then has ended
+        enough = np.flatnonzero(most >= gang.work)
         if not enough.size:
             return None
         row = int(enough[0])
         with_allowance = gang.work + self._allowance(gang, gang.curve.widths[level + row]) * gang.curve.rates[level + row]
-        restartable = bool(done[row, -1] >= with_allowance)
+        restartable = bool(most[row] >= with_allowance)
         work = with_allowance if restartable else gang.work
         last = int((done[row] >= work).argmax())
         over = (int(done[row, last]) - work) // int(table.rates[levels[row, last]])

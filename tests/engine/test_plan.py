@@ -173,6 +173,13 @@ def test_a_plan_ends_in_time_on_cards_that_are_free_and_is_the_narrowest(timelin
         assert max(step.width for step in plan) <= min(caps)
 
 
+def test_a_job_that_has_ended_is_not_undone_by_a_stall_that_comes_after() -> None:
+    """It ends within the first microsecond; that nothing is free in the second, and a start costs two, is no matter."""
+    timeline = Timeline(0, 4, Restart(2))
+    timeline.take((Step(1, 2, 4),))
+    assert planned(timeline, gang(1, 3, LINEAR, width=2)) == (Step(0, 1, 2),)
+
+
 @many
 @given(timelines(), gangs(), st.integers(1, 10))
 def test_more_time_never_needs_more_cards(timeline: Timeline, asked: Gang, later: int) -> None:
