@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from scheduler.contract.base import EventView, ReasonView
@@ -14,7 +14,9 @@ from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Language, Reason
 from scheduler.domain.states import AttemptState, JobState
 from scheduler.service.lifecycle import from_json
-from scheduler.store.tables import AttemptRow, ClusterRow, CostRecordRow, JobEventRow, JobRow, Json
+from scheduler.store.tables import AttemptRow, ClusterRow, JobCostRow, JobEventRow, JobRow, Json
+
+_NOTHING = dict.fromkeys(("unit_seconds", "card_seconds", "list_micros", "contracted_micros", "voucher_micros"), 0)
 
 
 def reason_view(reason: Reason, language: Language) -> ReasonView:
@@ -36,24 +38,9 @@ def job_views(session: Session, jobs: Sequence[JobRow], language: Language) -> l
 
 def cost_summaries(session: Session, jobs: Sequence[str]) -> Mapping[str, CostSummary]:
     """What each job has cost so far; jobs without a posted line cost nothing yet."""
-    row = CostRecordRow
-    sums = session.execute(
-        select(
-            row.job_id,
-            func.sum(row.unit_seconds),
-            func.sum(row.card_seconds),
-            func.sum(row.list_micros),
-            func.sum(row.contracted_micros),
-            func.sum(row.voucher_micros),
-            func.max(row.programme),
-        )
-        .where(row.job_id.in_(jobs))
-        .group_by(row.job_id)
-    )
-    found: defaultdict[str, CostSummary] = defaultdict(lambda: _summary(0, 0, 0, 0, 0, None))
-    for job, unit_seconds, card_seconds, listed, contracted, voucher, programme in sums:
-        amounts = (int(unit_seconds), int(card_seconds), int(listed), int(contracted), int(voucher))
-        found[job] = _summary(*amounts, programme)
+    found: defaultdict[str, CostSummary] = defaultdict(lambda: _summary(JobCostRow(**_NOTHING)))
+    for row in session.scalars(select(JobCostRow).where(JobCostRow.job_id.in_(jobs))):
+        found[row.job_id] = _summary(row)
     return found
 
 
@@ -112,15 +99,13 @@ def _job_view(job: JobRow, attempt: AttemptRow | None, costs: CostSummary, recor
     )
 
 
-def _summary(
-    unit_seconds: int, card_seconds: int, listed: int, contracted: int, voucher: int, programme: str | None = None
-) -> CostSummary:
+def _summary(sums: JobCostRow) -> CostSummary:
     return CostSummary(
-        card_seconds=card_seconds,
-        core_seconds=unit_seconds - card_seconds,
-        list_amount=format_cny(listed),
-        contracted_amount=format_cny(contracted),
-        voucher_estimate=format_cny(voucher),
-        net_amount=format_cny(contracted - voucher),
-        programme=programme,
+        card_seconds=sums.card_seconds,
+        core_seconds=sums.unit_seconds - sums.card_seconds,
+        list_amount=format_cny(sums.list_micros),
+        contracted_amount=format_cny(sums.contracted_micros),
+        voucher_estimate=format_cny(sums.voucher_micros),
+        net_amount=format_cny(sums.contracted_micros - sums.voucher_micros),
+        programme=sums.programme,
     )

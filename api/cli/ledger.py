@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -10,9 +10,9 @@ from sqlalchemy import select
 
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption, connect, open_existing
 from api.client import ApiUnreachableError, Client
-from scheduler.billing.journal import Head
+from scheduler.billing.journal import Head, Row
 from scheduler.billing.reconcile import Books
-from scheduler.service.meter import FEED
+from scheduler.service.journal import FEED
 from scheduler.store.database import CITY, Database
 from scheduler.store.tables import CostRecordRow, JournalHeadRow
 
@@ -54,7 +54,10 @@ def verify(
     """Walk the whole chain and check every identity; with --data the city need not be running. Exit code 1 if anything breaks."""
     if data is not None and url is None:
         database = Database(open_existing(data).database_url)
-        books = take_all(_stored(database))
+        books = Books()
+        for rows in _stored(database):
+            if not books.take_rows(rows):
+                break
         books.end(_stored_head(database))
     else:
         with connect(data, url, token_file, "ledger", "en") as ledger:
@@ -88,10 +91,11 @@ def _read_on(ledger: Client, books: Books, as_json: bool) -> None:
         typer.echo(f"waiting: {error}", err=True)
 
 
-def _stored(database: Database) -> Iterable[dict[str, Any]]:
+def _stored(database: Database) -> Iterator[list[Row]]:
+    columns = (getattr(CostRecordRow, name) for name in ("sequence", "tenant_id", "job_id", "contract_id", "payload", "hash"))
     with database.read(CITY) as session:
-        for payload in session.scalars(select(CostRecordRow.payload).order_by(CostRecordRow.sequence)).yield_per(1000):
-            yield json.loads(payload)
+        for rows in session.execute(select(*columns).order_by(CostRecordRow.sequence)).partitions(1000):
+            yield [Row(*row) for row in rows]
 
 
 def _stored_head(database: Database) -> Head:

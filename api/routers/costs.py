@@ -11,7 +11,7 @@ from api.city import TheCity
 from api.limits import MAX_SEQUENCE
 from scheduler.billing.journal import Head
 from scheduler.contract.cost import CostRecordPage
-from scheduler.service.meter import FEED
+from scheduler.service.journal import FEED, stored
 from scheduler.store.tables import CostRecordRow, JournalHeadRow
 
 router = APIRouter(prefix="/v1", tags=["costs"])
@@ -37,5 +37,5 @@ def list_cost_records(
         "head_hash": head.hash if head else Head().hash,
     }
     # The stored text goes out as it is: what the ledger hashes is what was hashed here.
-    records = ",".join(row.payload for row in rows)
+    records = ",".join(stored(row).served() for row in rows)
     return Response(f'{{"records":[{records}],{json.dumps(end)[1:]}', media_type="application/json")

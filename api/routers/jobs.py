@@ -26,6 +26,7 @@ from scheduler.domain.states import JOB_FINAL, JOB_WAITING, JobState
 from scheduler.engine.explain import could_ever_fit
 from scheduler.engine.order import Usage
 from scheduler.engine.snapshot import Snapshot
+from scheduler.service.journal import stored
 from scheduler.service.lifecycle import lock_job, request_cancel, submit
 from scheduler.service.registry import declared_queues
 from scheduler.service.snapshot import queued_job
@@ -157,7 +158,7 @@ def get_costs(job_id: str, city: TheCity, principal: TenantOrStaff) -> JobCosts:
         contracted_amount=total.contracted_amount,
         voucher_estimate=total.voucher_estimate,
         net_amount=total.net_amount,
-        records=[CostRecord.model_validate_json(record.payload) for record in records],
+        records=[CostRecord.model_validate_json(stored(record).served()) for record in records],
     )
 
 

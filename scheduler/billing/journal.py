@@ -1,13 +1,20 @@
-"""The chain: every record carries the hash of the one before, so that no row can be changed, dropped or moved unseen."""
+"""The chain: every record carries the hash of the one before, so that no row can be changed, dropped or moved unseen.
+
+What is hashed is the canonical JSON of a record (RFC 8785, of which our records use what every JSON library writes alike: sorted
+ASCII keys, no spaces, UTF-8, whole numbers below 2^53 and strings). It is stored as it was hashed and served as it is stored.
+"""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+import orjson
 
 GENESIS = "0" * 64
 """The previous hash of the first record."""
+
+_CANONICAL = orjson.OPT_SORT_KEYS | orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_DATACLASS
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +34,37 @@ class Head:
     hash: str = GENESIS
 
 
+class Row(NamedTuple):
+    """A record as it is stored: the text that was hashed, its hash, and whose it is, for queries."""
+
+    sequence: int
+    tenant: str
+    job: str | None
+    contract: str | None
+    payload: str
+    hash: str
+
+    def served(self) -> str:
+        """The record's JSON as readers get it: the hashed text with the hash at its end."""
+        return f'{self.payload[:-1]},"hash":"{self.hash}"}}'
+
+
 def canonical(record: Mapping[str, Any]) -> str:
-    """The one JSON text of a record that is hashed: sorted keys, no spaces, UTF-8 as it is."""
-    return json.dumps(record, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """The one JSON text of a record. Raises TypeError for what a record may not contain, such as a number past 2^53."""
+    return orjson.dumps(record, option=_CANONICAL).decode()
 
 
 def hash_of(record: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical text of a record without its own hash."""
-    return hashlib.sha256(canonical({key: value for key, value in record.items() if key != "hash"}).encode()).hexdigest()
+    return _sha256(canonical({key: value for key, value in record.items() if key != "hash"}))
 
 
-def append(head: Head, record: Mapping[str, Any]) -> tuple[Head, dict[str, Any]]:
-    """The record with its sequence, previous hash and hash, and the head after it."""
-    linked = {**record, "sequence": head.sequence + 1, "previous_hash": head.hash}
-    linked["hash"] = hash_of(linked)
-    return Head(linked["sequence"], linked["hash"]), linked
+def append(head: Head, record: Mapping[str, Any]) -> tuple[Head, Row]:
+    """The row of a record after `head`, and the head after it. The record has neither sequence nor hashes yet."""
+    sequence = head.sequence + 1
+    payload = canonical({**record, "sequence": sequence, "previous_hash": head.hash})
+    hash_ = _sha256(payload)
+    return Head(sequence, hash_), Row(sequence, record["tenant"], record.get("job"), record.get("contract"), payload, hash_)
 
 
 def verify(head: Head, records: Iterable[Mapping[str, Any]]) -> tuple[Head, Break | None]:
@@ -52,6 +75,56 @@ def verify(head: Head, records: Iterable[Mapping[str, Any]]) -> tuple[Head, Brea
             return head, _break(head, record, what)
         head = Head(record["sequence"], record["hash"])
     return head, None
+
+
+def verify_rows(head: Head, rows: Iterable[Row]) -> tuple[Head, Break | None]:
+    """Walk stored rows that should follow `head`, as `verify` does, without reading their JSON: some ten times as fast.
+
+    Beside the chain it holds each column to the text it stands beside. What it looks for in the text cannot be part of a string
+    there, where quotation marks are escaped, and no inner object has a key of these names.
+    """
+    sequence, previous = head.sequence, head.hash
+    sha256 = hashlib.sha256
+    for row in rows:
+        expected = sequence + 1
+        if not (
+            row[0] == expected
+            and sha256(row[4].encode()).hexdigest() == row[5]
+            and f'"previous_hash":"{previous}"' in row[4]
+            and f'"sequence":{expected},' in row[4]
+            and f'"tenant":"{row[1]}"' in row[4]
+            and _names(row[4], "job", row[2])
+            and _names(row[4], "contract", row[3])
+        ):
+            return Head(sequence, previous), _row_break(expected, previous, row)
+        sequence, previous = expected, row[5]
+    return Head(sequence, previous), None
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _names(payload: str, key: str, value: str | None) -> bool:
+    return (f'"{key}":null' if value is None else f'"{key}":"{value}"') in payload
+
+
+def _row_break(expected: int, previous: str, row: Row) -> Break:
+    """What is wrong with a row that does not follow, and the id it gives itself if that can be read."""
+    try:
+        record = orjson.loads(row.payload)
+    except orjson.JSONDecodeError:
+        record = {}
+    record = record if isinstance(record, dict) else {}
+    what = _fault(Head(expected - 1, previous), {**record, "hash": row.hash})
+    if row.sequence != expected:
+        what = f"sequence {row.sequence} does not follow {expected - 1}"
+    return Break(row.sequence, str(record.get("id", "")), what or _column_fault(row, record))
+
+
+def _column_fault(row: Row, record: Mapping[str, Any]) -> str:
+    wrong = [name for name in ("tenant", "job", "contract") if getattr(row, name) != record.get(name)]
+    return f"the column {', '.join(wrong)} is not what the record says" if wrong else "the stored text is not canonical"
 
 
 def _break(head: Head, record: Mapping[str, Any], what: str) -> Break:
@@ -65,6 +138,13 @@ def _fault(head: Head, record: Mapping[str, Any]) -> str | None:
         return f"sequence {record.get('sequence')} does not follow {head.sequence}"
     if record.get("previous_hash") != head.hash:
         return "previous_hash is not the hash of the record before"
-    if record.get("hash") != hash_of(record):
+    if record.get("hash") != _hash_or_none(record):
         return "hash does not match the record's content"
     return None
+
+
+def _hash_or_none(record: Mapping[str, Any]) -> str | None:
+    try:
+        return hash_of(record)
+    except TypeError:  # what no record of ours contains
+        return None

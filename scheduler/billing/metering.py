@@ -39,14 +39,6 @@ def whole_seconds(start: datetime, end: datetime) -> int:
     return to_micros(end) // MICROS_PER_SECOND - to_micros(start) // MICROS_PER_SECOND
 
 
-def carried_after(list_seconds: int, contracted_seconds: int, list_micros: int, contracted_micros: int) -> Carried:
-    """What a job carries into its next line, from the sums over its posted lines of unit-seconds × price, and of amounts."""
-    return Carried(
-        list_seconds - list_micros * SECONDS_PER_HOUR,
-        contracted_seconds - contracted_micros * SECONDS_PER_HOUR,
-    )
-
-
 def unit_seconds_between(unit_milli: int, since: datetime, start: datetime, end: datetime) -> int:
     """Whole unit-seconds of [start, end) for something held from `since` on: the difference of two totals, each rounded down.
 

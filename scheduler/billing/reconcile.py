@@ -1,17 +1,21 @@
 """The ledger's own arithmetic: what every job's lines must add up to, checked from nothing but the records themselves."""
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scheduler.billing.journal import Break, Head, verify
+import orjson
+
+from scheduler.billing.journal import Break, Head, Row, verify, verify_rows
+from scheduler.contract.cost import RecordKind
 from scheduler.domain.money import SECONDS_PER_HOUR, format_cny, parse_cny
 
 
 @dataclass
 class JobBooks:
-    """One job's running sums: amounts in micro-CNY, and unit-seconds × price, which amounts must follow to one micro-CNY."""
+    """One job's running sums: amounts in micro-CNY, and unit-seconds × price, which amounts must follow to one micro-CNY, and to
+    one more for each record that was taken back: what takes its place begins a rounding of its own."""
 
     card_seconds: int = 0
     list_micros: int = 0
@@ -19,10 +23,12 @@ class JobBooks:
     voucher_micros: int = 0
     list_product: int = 0
     contracted_product: int = 0
+    reversals: int = 0
 
     def adds_up(self) -> bool:
         """Whether the sum of lines is unit-seconds × price to 10⁻⁶ CNY, for what is published and for what is paid."""
-        return _follows(self.list_micros, self.list_product) and _follows(self.contracted_micros, self.contracted_product)
+        listed = _follows(self.list_micros, self.list_product, self.reversals)
+        return listed and _follows(self.contracted_micros, self.contracted_product, self.reversals)
 
 
 @dataclass
@@ -31,6 +37,7 @@ class Books:
 
     head: Head = field(default_factory=Head)
     jobs: dict[str, JobBooks] = field(default_factory=lambda: defaultdict(JobBooks))
+    """By job; what belongs to none is under the empty name."""
     first_break: Break | None = None
 
     def take(self, record: Mapping[str, Any]) -> bool:
@@ -39,21 +46,35 @@ class Books:
             self.head, self.first_break = verify(self.head, [record])
         if self.first_break is not None:
             return False
-        books = self.jobs[record["job"]]
-        list_price, contracted_price = parse_cny(record["list_price"]), parse_cny(record["contracted_price"])
-        books.card_seconds += record["card_seconds"]
-        books.list_micros += parse_cny(record["list_amount"])
-        books.contracted_micros += parse_cny(record["contracted_amount"])
-        books.voucher_micros += sum(parse_cny(tag["capped"]) for tag in record["eligibility"] if tag["selected"])
-        books.list_product += record["unit_seconds"] * list_price
-        books.contracted_product += record["unit_seconds"] * contracted_price
+        self._add(record)
         return True
+
+    def take_rows(self, rows: Sequence[Row]) -> bool:
+        """Verify stored rows against the head and add them up. False if one of them is broken; those before it are taken."""
+        if self.first_break is None:
+            before = self.head.sequence
+            self.head, self.first_break = verify_rows(self.head, rows)
+            for row in rows[: self.head.sequence - before]:
+                self._add(orjson.loads(row.payload))
+        return self.first_break is None
 
     def end(self, head: Head) -> None:
         """The feed says that it ends at `head`: whatever lies between there and the last record taken is missing."""
         if self.first_break is None and self.head != head:
             what = f"the chain should end at sequence {head.sequence} and ends at {self.head.sequence}"
             self.first_break = Break(self.head.sequence + 1, "", what)
+
+    def _add(self, record: Mapping[str, Any]) -> None:
+        books = self.jobs[record["job"] or ""]
+        units = record["unit_seconds"]
+        books.card_seconds += record["card_seconds"]
+        books.list_micros += parse_cny(record["list_amount"])
+        books.contracted_micros += parse_cny(record["contracted_amount"])
+        books.voucher_micros += sum(parse_cny(tag["capped"]) for tag in record["eligibility"] if tag["selected"])
+        books.reversals += record["kind"] == RecordKind.REVERSAL
+        if record["kind"] != RecordKind.PURCHASE:
+            books.list_product += units * parse_cny(record["list_price"])
+            books.contracted_product += units * parse_cny(record["contracted_price"])
 
     def identities(self) -> dict[str, bool]:
         """What must hold over everything taken so far, by name."""
@@ -68,5 +89,6 @@ class Books:
         return format_cny(sum(books.contracted_micros for books in self.jobs.values()))
 
 
-def _follows(micros: int, product: int) -> bool:
-    return 0 <= product - micros * SECONDS_PER_HOUR < SECONDS_PER_HOUR
+def _follows(micros: int, product: int, reversals: int) -> bool:
+    rest = product - micros * SECONDS_PER_HOUR
+    return -reversals * SECONDS_PER_HOUR <= rest < (1 + reversals) * SECONDS_PER_HOUR

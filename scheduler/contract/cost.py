@@ -1,14 +1,42 @@
 """What the voucher ledger consumes: immutable, exact, hash-chained cost records with their eligibility tags."""
 
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from scheduler.contract.base import Count, Key, Moment, Money, Wire
 from scheduler.contract.job import Activity
-from scheduler.contract.registry import PricedItem
 from scheduler.domain.hardware import HardwareClass
+
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+Units = Annotated[int, Field(ge=-(2**53), le=2**53)]
+"""Seconds of something; below zero only where a record is taken back."""
+
+
+class Item(StrEnum):
+    """What a cost line is for."""
+
+    ACCELERATOR = "accelerator"
+    CPU = "cpu"
+    MEMORY = "memory"
+    STORAGE = "storage"
+    NETWORK = "network"
+    SECURITY = "security"
+    SUPPORT = "support"
+    CORPUS = "corpus"
+    MODEL_SERVICE = "model_service"
+
+
+class RecordKind(StrEnum):
+    """What a record says: time that is charged, time that is held but not charged (`reason` says why), something bought beside the
+    machines, or that an earlier record is taken back (every number of it negated)."""
+
+    USAGE = "usage"
+    UNBILLED = "unbilled"
+    PURCHASE = "purchase"
+    REVERSAL = "reversal"
 
 
 class TagStatus(StrEnum):
@@ -24,7 +52,8 @@ class Tag(Wire):
     """One programme's answer to one line. Amounts are estimates of ours: the ledger decides.
 
     `capped` is `uncapped` cut at the applicant's cap; `cap_remaining_before` and `pool_remaining_before` are as known when
-    the line was posted (None: the programme names no such limit, or it is not known).
+    the line was posted (None: the programme names no such limit, or it is not known), `contract_remaining_before` what was left
+    of the contract's amount (None: it is not known). With these a tag can be computed again from the record.
     """
 
     programme: Key
@@ -36,52 +65,63 @@ class Tag(Wire):
     rate: str
     uncapped: Money
     capped: Money
+    contract_remaining_before: Money | None = None
     cap_remaining_before: Money | None = None
     pool_remaining_before: Money | None = None
     selected: bool
 
 
 class CostRecord(Wire):
-    """One immutable charge: one attempt × hardware class × item × period. Nothing is edited; a correction is a new record.
+    """One immutable charge: one attempt × hardware class × item × period. Nothing is edited: a correction is a reversal of the
+    whole record (`reverses`) and, where something is due after all, a new record (`replaces`).
 
-    `unit_seconds` is what is priced: card-seconds of accelerators, core-seconds of CPUs. `hash` is the SHA-256 of the
-    canonical JSON (sorted keys, no spaces, UTF-8) of every other field, `previous_hash` among them.
+    `unit_seconds` is what is priced: card-seconds of accelerators, core-seconds of CPUs. What was bought beside the machines
+    (`purchase`) has none, and need not belong to a job. `context` is the SHA-256 of the facts that decided the tags.
+    `voucher_programme` and `voucher_estimate` repeat the selected tag. `hash` is the SHA-256 of the canonical JSON (RFC 8785:
+    sorted keys, no spaces, UTF-8) of every other field, `previous_hash` among them.
     """
 
     id: Key
     sequence: Count
-    previous_hash: str
-    hash: str
+    previous_hash: Sha256
+    hash: Sha256
     posted_at: Moment
+    kind: RecordKind
     tenant: Key
     provider: Key
     contract: Key | None
-    job: Key
-    attempt: Key
-    attempt_number: Count
-    cluster: Key
+    job: Key | None
+    attempt: Key | None
+    attempt_number: Count | None
+    cluster: Key | None
     recorded: bool
     nodes: list[str]
     devices: list[str]
     hardware_class: HardwareClass | None
     vendor: str | None
     model: str | None
-    catalogue_version: str
-    item: PricedItem
-    activity: Activity
+    catalogue_version: str | None
+    item: Item
+    activity: Activity | None
     period_start: Moment
     period_end: Moment
-    unit_seconds: Count
-    card_seconds: Count
+    unit_seconds: Units
+    card_seconds: Units
     list_price: Money
     contracted_price: Money
-    price_version: Key
+    price_version: Key | None
     list_amount: Money
     contracted_amount: Money
     preempted_seconds: Count = 0
     retried_seconds: Count = 0
     gap_seconds: Count = 0
-    voucher_application: Key | None = None
+    reason: Key | None
+    reverses: Key | None
+    replaces: Key | None
+    voucher_application: Key | None
+    voucher_programme: Key | None
+    voucher_estimate: Money
+    context: Sha256
     eligibility: list[Tag]
 
 

@@ -38,7 +38,7 @@ from scheduler.service.meter import is_due, post_due
 from scheduler.service.metrics import RoundMetrics
 from scheduler.service.mirror import Mirror
 from scheduler.service.moves import moves_to
-from scheduler.service.registry import Registry, load_registry
+from scheduler.service.registry import Registry
 from scheduler.service.tags import claim_day
 from scheduler.store.database import CITY, Database
 from scheduler.store.live import Live, NodeKey
@@ -150,12 +150,17 @@ class Dispatcher:
                 return 0
         with self._database.write(CITY) as session:
             confirm(session, lease)
-            return post_due(session, load_registry(session), self._pace.meter, now, lambda prefix: make_id(prefix, now))
+            return post_due(session, self._pace.meter, now, nonce(now))
 
 
 def make_id(prefix: str, now: datetime) -> str:
     """A new identifier, at the edge where randomness is allowed."""
     return new_id(prefix, now, token_bytes(RANDOM_BYTES))
+
+
+def nonce(now: datetime) -> str:
+    """What sets apart the ids posted in one transaction."""
+    return make_id("n", now)[2:]
 
 
 def utc_now() -> datetime:

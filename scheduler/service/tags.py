@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
-from scheduler.contract.cost import Tag
+from scheduler.contract.cost import Item, Tag
 from scheduler.contract.job import Activity, JobSpec
 from scheduler.contract.registry import Contract, PricedItem
 from scheduler.domain.clock import CHINA
 from scheduler.domain.hardware import HardwareClass
 from scheduler.service.registry import Registry
-from scheduler.subsidy.facts import Item, Spend
+from scheduler.subsidy.facts import Spend, facts_document
 from scheduler.subsidy.programme import applicable
 from scheduler.subsidy.tagging import judge, select, tag_line
 
@@ -66,3 +67,9 @@ def tags_for(registry: Registry, terms: Terms, provider: str, contract: Contract
         allowance = registry.allowance(policy, terms.tenant, contract, day.year)
         tags.append(tag_line(judge(policy, facts, spend, day), charge.amount, allowance)[0])
     return select(tags, terms.applied, terms.declined)
+
+
+def context_of(registry: Registry, terms: Terms, provider: str, contract: Contract | None) -> dict[str, Any]:
+    """What decides the tags of a charge besides the charge itself, the policies and what is left of each limit."""
+    facts = facts_document(registry.facts(terms.tenant, provider, contract))
+    return {"facts": facts, "applied": terms.applied, "declined": terms.declined}

@@ -16,11 +16,12 @@ def migrate(database: Database) -> None:
     with database.writer.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-        command.upgrade(_config(connection), "head")
+        command.upgrade(config(connection), "head")
 
 
-def _config(connection: Connection) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(files("scheduler.store").joinpath("migrations")))
-    config.attributes["connection"] = connection
-    return config
+def config(connection: Connection) -> Config:
+    """Alembic's configuration for migrations over an open connection."""
+    found = Config()
+    found.set_main_option("script_location", str(files("scheduler.store").joinpath("migrations")))
+    found.attributes["connection"] = connection
+    return found

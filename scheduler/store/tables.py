@@ -12,7 +12,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from scheduler.store.database import UtcMicros
 
-APPEND_ONLY = ("prices", "programmes", "job_events", "cost_records", "queues", "scheduling_policies", "links")
+APPEND_ONLY = ("prices", "programmes", "job_events", "cost_records", "cost_contexts", "queues", "scheduling_policies", "links")
 
 Json = dict[str, Any]
 
@@ -264,25 +264,43 @@ class LogRow(TenantOwned, Base):
 
 
 class CostRecordRow(TenantOwned, Base):
-    """One posted cost line. `payload` is the canonical JSON that is hashed; the columns beside it are for queries only."""
+    """One posted cost record. `payload` is the canonical JSON that is hashed; whose it is stands beside it for queries only, and is
+    checked against it by `suanwang ledger verify`, so that no column can say anything else."""
 
     __tablename__ = "cost_records"
-    __table_args__ = (Index("ix_cost_records_job", "job_id", "sequence"),)
+    __table_args__ = (Index("ix_cost_records_job", "job_id", "sequence"), Index("ix_cost_records_tenant", "tenant_id", "sequence"))
     sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
-    id: Mapped[str] = mapped_column(unique=True)
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
+    job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     contract_id: Mapped[str | None] = mapped_column(ForeignKey("contracts.id"), index=True)
-    unit_seconds: Mapped[int]
-    card_seconds: Mapped[int]
-    list_price_micros: Mapped[int]
-    contracted_price_micros: Mapped[int]
-    list_micros: Mapped[int]
-    contracted_micros: Mapped[int]
-    voucher_micros: Mapped[int]
-    """The selected programme's estimate."""
-    programme: Mapped[str | None]
     payload: Mapped[str] = mapped_column(Text)
     hash: Mapped[str] = mapped_column(String(64))
+
+
+class CostContextRow(Base):
+    """The facts that decided the tags of records, by the SHA-256 of their canonical JSON: one row for all records they decided."""
+
+    __tablename__ = "cost_contexts"
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    body: Mapped[str] = mapped_column(Text)
+
+
+class JobCostRow(TenantOwned, Base):
+    """The sums over a job's records. `list_carried` and `contracted_carried` are the micro-CNY × seconds that are counted but do
+    not make a whole micro-CNY yet: they go into its next line."""
+
+    __tablename__ = "job_costs"
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    unit_seconds: Mapped[int] = mapped_column(default=0)
+    card_seconds: Mapped[int] = mapped_column(default=0)
+    list_micros: Mapped[int] = mapped_column(default=0)
+    contracted_micros: Mapped[int] = mapped_column(default=0)
+    voucher_micros: Mapped[int] = mapped_column(default=0)
+    """The selected programmes' estimates."""
+    list_carried: Mapped[int] = mapped_column(default=0)
+    contracted_carried: Mapped[int] = mapped_column(default=0)
+    programme: Mapped[str | None]
+    """The programme selected last."""
 
 
 class JournalHeadRow(Base):

@@ -10,36 +10,23 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from enum import StrEnum
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BeforeValidator, ConfigDict, Field, StrictBool, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StrictBool, TypeAdapter
 
 from scheduler.contract.base import Key, Uscc
+from scheduler.contract.cost import Item
 from scheduler.contract.job import Activity
 from scheduler.contract.registry import Registration, TenantType
 from scheduler.domain.clock import CHINA
 from scheduler.domain.hardware import HardwareClass
-from scheduler.domain.money import parse_cny
+from scheduler.domain.money import format_cny, parse_cny
 
 MAX_LINES = 10_000
 ALL_PROGRAMMES = "all"
 
 _ISO_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _CLOSED: ConfigDict = ConfigDict(extra="forbid")
-
-
-class Item(StrEnum):
-    """What a cost line is for."""
-
-    ACCELERATOR = "accelerator"
-    CPU = "cpu"
-    MEMORY = "memory"
-    STORAGE = "storage"
-    NETWORK = "network"
-    SECURITY = "security"
-    SUPPORT = "support"
-    CORPUS = "corpus"
-    MODEL_SERVICE = "model_service"
 
 
 def read_micros(raw: object) -> int:
@@ -78,7 +65,7 @@ def _moment(raw: object) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=CHINA)
 
 
-Micros = Annotated[int, BeforeValidator(read_micros)]
+Micros = Annotated[int, BeforeValidator(read_micros), PlainSerializer(format_cny, return_type=str)]
 Day = Annotated[date, BeforeValidator(read_day)]
 _Count = Annotated[int, BeforeValidator(read_count)]
 _Moment = Annotated[datetime, BeforeValidator(_moment)]
@@ -209,11 +196,22 @@ class Case(Facts):
 
 
 _CASE = TypeAdapter(Case)
+_FACTS = TypeAdapter(Facts)
 
 
 def parse_case(document: object) -> Case:
     """A case from its YAML or JSON document. Raises pydantic.ValidationError naming each field and what is allowed."""
     return _CASE.validate_python(document)
+
+
+def facts_document(facts: Facts) -> dict[str, Any]:
+    """Facts as JSON can say them: what `parse_facts` reads back, years later, as they were."""
+    return cast(dict[str, Any], _FACTS.dump_python(facts, mode="json"))
+
+
+def parse_facts(document: object) -> Facts:
+    """Facts from their document. Raises pydantic.ValidationError naming each field and what is allowed."""
+    return _FACTS.validate_python(document)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from decimal import Decimal
 from typing import Self
 
 from scheduler.contract.base import Wire
-from scheduler.contract.cost import Tag, TagStatus
+from scheduler.contract.cost import Item, Tag, TagStatus
 from scheduler.domain.money import MICROS_PER_CNY, format_cny, parse_cny
-from scheduler.subsidy.facts import ALL_PROGRAMMES, Case, Facts, Item, Situation, Spend
+from scheduler.subsidy.facts import ALL_PROGRAMMES, Case, Facts, Situation, Spend
 from scheduler.subsidy.programme import PolicyVersion, Verdict, all_hold, applicable
 
 _MICROS_PER_FEN = MICROS_PER_CNY // 100
@@ -164,6 +164,7 @@ def tag_line(ruling: Ruling, amount: int, allowance: Allowance) -> tuple[Tag, Al
         rate=str(ruling.rate),
         uncapped=format_cny(uncapped),
         capped=format_cny(capped),
+        contract_remaining_before=_known(allowance.contract, "contract.amount", missing),
         cap_remaining_before=_known(allowance.cap, "used.applicant_year", missing),
         pool_remaining_before=_known(allowance.pool, "used.pool_year", missing),
         selected=False,

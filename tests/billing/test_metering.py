@@ -6,7 +6,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler.billing.metering import Carried, Line, carried_after, meter, split, whole_seconds
+from scheduler.billing.metering import Carried, Line, meter, split, whole_seconds
 from scheduler.billing.pricebook import PriceBook, PricePoint, Sku
 from scheduler.contract.registry import PricedItem
 from scheduler.domain.clock import CHINA
@@ -37,13 +37,9 @@ def post(book: PriceBook, unit_milli: int, postings: list[datetime], cuts: list[
     """The lines of one job metered at each of `postings`, each time going on from what its posted lines add up to."""
     lines: list[Line] = []
     for begin, end in pairwise(postings):
-        carried = carried_after(
-            sum(line.unit_seconds * line.price.list_micros for line in lines),
-            sum(line.unit_seconds * line.price.contracted_micros for line in lines),
-            sum(line.list_micros for line in lines),
-            sum(line.contracted_micros for line in lines),
-        )
-        lines += meter(SKU, unit_milli, postings[0], begin, end, book, cuts, carried)
+        listed = sum(line.unit_seconds * line.price.list_micros - line.list_micros * SECONDS_PER_HOUR for line in lines)
+        paid = sum(line.unit_seconds * line.price.contracted_micros - line.contracted_micros * SECONDS_PER_HOUR for line in lines)
+        lines += meter(SKU, unit_milli, postings[0], begin, end, book, cuts, Carried(listed, paid))
     return lines
 
 

@@ -1,5 +1,6 @@
 """The ledger's own arithmetic, from nothing but the records."""
 
+import json
 from typing import Any
 
 import pytest
@@ -19,7 +20,17 @@ def line(id_: str, unit_seconds: int, contracted: str, **changes: Any) -> dict[s
         "contracted_amount": contracted,
     }
     seconds = {"unit_seconds": unit_seconds, "card_seconds": unit_seconds}
-    body = {"id": id_, "job": "job-1", **prices, **seconds, "eligibility": [tag], **changes}
+    body = {
+        "id": id_,
+        "kind": "usage",
+        "tenant": "acme",
+        "job": "job-1",
+        "contract": None,
+        **prices,
+        **seconds,
+        "eligibility": [tag],
+        **changes,
+    }
     if "list_amount" not in changes:
         body["list_amount"] = f"{unit_seconds * 12 // 3600}.{unit_seconds * 12_000_000 // 3600 % 10**6:06d}"
     return body
@@ -28,8 +39,8 @@ def line(id_: str, unit_seconds: int, contracted: str, **changes: Any) -> dict[s
 def take(*bodies: dict[str, Any]) -> Books:
     books, head = Books(), Head()
     for body in bodies:
-        head, record = append(head, body)
-        books.take(record)
+        head, row = append(head, body)
+        books.take(json.loads(row.served()))
     return books
 
 
@@ -64,9 +75,9 @@ def test_nothing_is_added_up_from_the_first_break_on() -> None:
     head, first = append(Head(), line("a", 3600, "10.000007"))
     _, second = append(head, line("b", 3600, "10.000007"))
     books = Books()
-    assert books.take(first)
-    assert not books.take({**second, "unit_seconds": 1})
-    assert not books.take(second)
+    assert books.take_rows([first])
+    assert not books.take({**json.loads(second.served()), "unit_seconds": 1})
+    assert not books.take_rows([second])
     assert books.first_break is not None
     assert books.first_break.sequence == 2
     assert books.total() == "10.000007"

@@ -13,9 +13,9 @@ from scheduler.domain.clock import CHINA
 from scheduler.domain.money import SECONDS_PER_HOUR, format_cny, parse_cny
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import AttemptState
+from scheduler.service.journal import stored
 from scheduler.service.lifecycle import end_attempt, lock_job
 from scheduler.service.meter import BATCH, post_due
-from scheduler.service.registry import load_registry
 from scheduler.store.database import CITY, Database
 from scheduler.store.tables import AttemptRow, CostRecordRow, JobRow, SubsidyUseRow
 from tests.builders import (
@@ -40,13 +40,13 @@ _numbers = count(1)
 
 def post(database: Database, now: datetime, every: timedelta = HOUR) -> int:
     with database.write(CITY) as session:
-        return post_due(session, load_registry(session), every, now, lambda prefix: f"{prefix}-{next(_numbers):06d}")
+        return post_due(session, every, now, f"n{next(_numbers)}")
 
 
 def records(database: Database) -> list[CostRecord]:
     with database.read(CITY) as session:
-        payloads = session.scalars(select(CostRecordRow.payload).order_by(CostRecordRow.sequence)).all()
-    return [CostRecord.model_validate_json(payload) for payload in payloads]
+        rows = session.scalars(select(CostRecordRow).order_by(CostRecordRow.sequence)).all()
+    return [CostRecord.model_validate_json(stored(row).served()) for row in rows]
 
 
 def running(database: Database, **changes: object) -> AttemptRow:

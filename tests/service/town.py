@@ -3,7 +3,6 @@
 `Town.tick` is one beat of everything: time passes, nodes report, agents sync, the dispatcher takes its turn.
 """
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
@@ -18,11 +17,12 @@ from scheduler.contract.sync import RUN_FINAL, DesiredRun, ObservedRun, RunState
 from scheduler.domain.states import JobState
 from scheduler.engine.cycle import Served
 from scheduler.service.dispatcher import Dispatcher, Pace
+from scheduler.service.journal import stored
 from scheduler.service.lifecycle import lock_job, request_cancel
 from scheduler.service.sync import desired, observe
 from scheduler.store.database import CITY, Database, Scope
 from scheduler.store.live import Live
-from scheduler.store.tables import AttemptRow, ClusterRow, CostRecordRow, JobEventRow, JobRow, NodeRow
+from scheduler.store.tables import AttemptRow, ClusterRow, CostRecordRow, JobCostRow, JobEventRow, JobRow, NodeRow
 from tests.builders import NOW, add_job
 
 
@@ -156,10 +156,17 @@ class Faulty(Database):
 
 
 def books(database: Database) -> Books:
-    """What the ledger makes of everything posted, with the columns checked against the records they stand beside."""
+    """What the ledger makes of everything posted, with the columns and the sums per job checked against the records."""
     taken = Books()
     with database.read(CITY) as session:
-        for row in session.scalars(select(CostRecordRow).order_by(CostRecordRow.sequence)):
-            taken.take(json.loads(row.payload))
-            assert (row.sequence, row.hash) == (taken.head.sequence, taken.head.hash)
+        rows = session.scalars(select(CostRecordRow).order_by(CostRecordRow.sequence)).all()
+        assert taken.take_rows([stored(row) for row in rows]), taken.first_break
+        for sums in session.scalars(select(JobCostRow)):
+            job = taken.jobs[sums.job_id]
+            assert (sums.card_seconds, sums.list_micros, sums.contracted_micros, sums.voucher_micros) == (
+                job.card_seconds,
+                job.list_micros,
+                job.contracted_micros,
+                job.voucher_micros,
+            )
     return taken

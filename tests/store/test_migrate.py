@@ -1,20 +1,24 @@
 """Migrations bring an empty database to exactly the declared schema, and the database refuses to change what is append-only."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import delete, text, update
 from sqlalchemy.exc import DBAPIError
 
+from scheduler.billing.journal import GENESIS, Head, canonical, hash_of, verify_rows
 from scheduler.domain.reasons import Reason
+from scheduler.service.journal import stored
 from scheduler.service.lifecycle import record
 from scheduler.store.database import CITY, Database
-from scheduler.store.migrate import migrate
-from scheduler.store.tables import APPEND_ONLY, Base, CostRecordRow
+from scheduler.store.migrate import config, migrate
+from scheduler.store.tables import APPEND_ONLY, Base, CostContextRow, CostRecordRow, JobCostRow
 from tests.builders import NOW, add_city, add_job
 from tests.store.databases import BOTH, empty_database
 
@@ -65,7 +69,7 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(database: Databa
         add_city(session)
         job = add_job(session)
         record(session, job, Reason("succeeded"), NOW)
-        session.add(cost_record(job.id))
+        session.add_all([cost_record(job.id), CostContextRow(sha256="0", body="{}")])
     column = Base.metadata.tables[table].columns.keys()[-1]
     with pytest.raises(DBAPIError, match=f"{table} is append-only"), database.write(CITY) as session:
         session.execute(text(statement.format(table=table, column=column)))
@@ -75,17 +79,42 @@ def test_the_refusal_holds_for_statements_of_the_orm_too(database: Database) -> 
     with database.write(CITY) as session:
         add_city(session)
         session.add(cost_record(add_job(session).id))
-    for statement in (update(CostRecordRow).values(list_micros=0), delete(CostRecordRow)):
+    for statement in (update(CostRecordRow).values(payload="{}"), delete(CostRecordRow)):
         with pytest.raises(DBAPIError, match="cost_records is append-only"), database.write(CITY) as session:
             session.execute(statement)
     with database.read(CITY) as session:
-        assert session.get_one(CostRecordRow, 1).list_micros == 1
+        assert session.get_one(CostRecordRow, 1).payload == "{ }"
+
+
+def test_records_posted_before_keep_their_hashes(empty: Database) -> None:
+    """As version 0008 had them: the hash inside the text, the amounts beside it."""
+    upgrade_to(empty, "0008")
+    with empty.write(CITY) as session:
+        add_city(session)
+        job = add_job(session).id
+    record = {"id": "cost-old", "sequence": 1, "previous_hash": GENESIS, "tenant": "acme", "job": job, "contract": "C-1"}
+    record["hash"] = hash_of(record)
+    values = {"job": job, "payload": canonical(record), "hash": record["hash"]}
+    insert = (
+        "INSERT INTO cost_records (sequence, id, tenant_id, job_id, contract_id, unit_seconds, card_seconds, list_price_micros, "
+        "contracted_price_micros, list_micros, contracted_micros, voucher_micros, programme, payload, hash) "
+        "VALUES (1, 'cost-old', 'acme', :job, 'C-1', 8, 8, 12000001, 10000001, 26666, 22222, 11111, 'p', :payload, :hash)"
+    )
+    with empty.writer.begin() as connection:
+        connection.execute(text(insert), values)
+    migrate(empty)
+    assert differences(empty) == []
+    with empty.read(CITY) as session:
+        row, sums = session.get_one(CostRecordRow, 1), session.get_one(JobCostRow, job)
+        assert verify_rows(Head(), [stored(row)]) == (Head(1, str(record["hash"])), None)
+        assert json.loads(stored(row).served()) == record
+        assert (sums.contracted_micros, sums.contracted_carried) == (22222, 8 * 10_000_001 - 22222 * 3600)
+
+
+def upgrade_to(database: Database, revision: str) -> None:
+    with database.writer.begin() as connection:
+        command.upgrade(config(connection), revision)
 
 
 def cost_record(job_id: str) -> CostRecordRow:
-    amounts = dict.fromkeys(
-        ("list_price_micros", "contracted_price_micros", "list_micros", "contracted_micros", "voucher_micros"), 1
-    )
-    return CostRecordRow(
-        sequence=1, id="cost-1", tenant_id="acme", job_id=job_id, unit_seconds=1, card_seconds=1, payload="{}", hash="0", **amounts
-    )
+    return CostRecordRow(sequence=1, tenant_id="acme", job_id=job_id, payload="{ }", hash="0")

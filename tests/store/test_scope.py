@@ -11,6 +11,7 @@ from scheduler.store.tables import (
     Base,
     ClusterOwned,
     CostRecordRow,
+    JobCostRow,
     JobEventRow,
     JobRow,
     LogRow,
@@ -43,9 +44,8 @@ def add_rows(session: Session, number: int, tenant: str, cluster: str) -> None:
     session.add(WindowRow(id=f"win-{number}", cluster_id=cluster, starts_at=NOW, ends_at=NOW, body={}, created_at=NOW))
     session.add(LogRow(attempt_id=attempt.id, tenant_id=tenant, start=0, size=1, text="x"))
     session.add(SubsidyUseRow(programme="shenzhen-training", year=2026, tenant_id=tenant, used_micros=1))
-    micros = ("list_price_micros", "contracted_price_micros", "list_micros", "contracted_micros", "voucher_micros")
-    values = {"unit_seconds": 1, "card_seconds": 1, "payload": "{}", "hash": "0", **dict.fromkeys(micros, 1)}
-    session.add(CostRecordRow(sequence=number, id=f"cost-{number}", tenant_id=tenant, job_id=job.id, **values))
+    session.add(CostRecordRow(sequence=number, tenant_id=tenant, job_id=job.id, payload="{}", hash="0"))
+    session.add(JobCostRow(job_id=job.id, tenant_id=tenant))
 
 
 def scope_of(owner: str, whose: str) -> Scope:
