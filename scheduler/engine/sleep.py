@@ -4,7 +4,8 @@ A line that got nothing sleeps. What wakes it:
 
 - capacity given back: for every cluster in which that happened, a small table says how many nodes have at least so many free cards
   of each kind, and how much CPU and memory the roomiest of them has; all sleeping lines are compared with it at once. For those
-  that could stop others, what these hold counts as free;
+  that could stop others, what these hold counts as free. A moved run that has started again counts as given back: its place was
+  kept from everybody;
 - quota given back in its cohort, or anybody awake there: who starts may leave it short of quota, and the first that waits for quota
   keeps some;
 - a promise or a kept place that has moved or gone, for those behind it;

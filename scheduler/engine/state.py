@@ -171,7 +171,7 @@ class State:
         served = serve(self.snapshot(now), self.backlog, self._sleep)
         for grant in served.grants:
             self.free.take(grant.place.allocations)
-            self.moves.pop(grant.job, None)
+        arrived = [grant.place.cluster for grant in served.grants if self.moves.pop(grant.job, None) is not None]
         self.moves |= {each.move.job.id: each.move for each in served.preemptions if each.move is not None}
         self.usage, self.quotas, self.runs = served.usage, served.quotas, served.runs
         self._waits_for_release = served.of_job
@@ -180,6 +180,8 @@ class State:
         for run in (*served.stopping, *served.started):
             self._enter(run)
         self._sleep.settle(served)
+        for cluster in arrived:
+            self._sleep.touch(cluster)  # nobody could have taken those places; from now on their runs may be stopped
         return served
 
     def snapshot(self, now: int) -> Snapshot:

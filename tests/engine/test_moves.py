@@ -136,6 +136,21 @@ def test_a_job_that_comes_back_changed_has_its_place_all_the_same() -> None:
     assert state.moves == {}
 
 
+def test_who_has_been_moved_may_be_stopped_again_for_those_who_slept_meanwhile() -> None:
+    """Its place was nobody's while it was on its way, and nobody's to take in the round that it started in; then it is as any."""
+    state, lower = State(FLEET, restart_seconds=RESTART), halves("n1")["n1"]
+    lower = replace(lower, priority=25, again=job(lower.job, gang(1, 4), priority=25, preemptible=True))
+    for each in (lower, halves("n2")["n2"], run("full", place(FLEET, "n3"), preemptible=False)):
+        state.hold(each)
+    state.submit([job("head", gang(1, 8)), job("large", gang(1, 8), submitted_at=1), job("small", gang(1, 4), submitted_at=2)])
+    assert [each.attempt for each in state.round(NOW).preemptions] == ["n1"]
+    gone = state.end(lower.job)
+    assert gone.again is not None
+    state.submit([gone.again])
+    assert [grant.job for grant in state.round(NOW).grants] == [lower.job, "head"]
+    assert [(each.attempt, each.by) for each in state.round(NOW).preemptions] == [(lower.job, "small")]
+
+
 def test_a_move_whose_job_is_over_keeps_nothing() -> None:
     city = City(FLEET, {"head": job("head", gang(1, 8))}, halves("n1", "n2"))
     city.runs["full"] = run("full", place(FLEET, "n3"), preemptible=False)
