@@ -8,7 +8,21 @@ from api import problems
 from api.city import City
 from api.limits import BodyLimit
 from api.metrics import RequestMetrics
-from api.routers import answers, clusters, costs, health, inventory, jobs, links, metrics, queues, registry, scheduling, windows
+from api.routers import (
+    answers,
+    clusters,
+    contexts,
+    costs,
+    health,
+    inventory,
+    jobs,
+    links,
+    metrics,
+    queues,
+    registry,
+    scheduling,
+    windows,
+)
 
 VERSION = "1"
 
@@ -36,7 +50,21 @@ def build_app() -> FastAPI:
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestMetrics, registry=app.state.metrics)
     problems.install(app)
-    for noun in (jobs, answers, inventory, registry, links, queues, scheduling, windows, clusters, costs, health, metrics):
+    for noun in (
+        jobs,
+        answers,
+        inventory,
+        registry,
+        links,
+        queues,
+        scheduling,
+        windows,
+        clusters,
+        costs,
+        contexts,
+        health,
+        metrics,
+    ):
         app.include_router(noun.router)
     return app
 

@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from api.cli.retag import replay
 from scheduler.contract.cost import Tag
 from scheduler.domain.reasons import Language
 from scheduler.subsidy.document import load_document
@@ -23,6 +24,7 @@ MAX_DOCUMENT_BYTES = 4 * 2**20
 BAD_INPUT = 2
 
 app = typer.Typer(no_args_is_help=True, help="Voucher programmes: what they are, and what they say of a case.")
+app.command()(replay)
 
 _WORDS: dict[str, dict[Language, str]] = {
     "line": {"en": "line", "zh": "费用行"},

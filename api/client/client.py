@@ -140,6 +140,10 @@ class Client:
                 return
             after = page.next
 
+    def cost_context(self, sha256: str) -> dict[str, Any]:
+        """The facts that decided the tags of the records that name them."""
+        return _read_as(self._request("GET", f"/v1/cost-contexts/{sha256}"), TypeAdapter(dict[str, Any]))
+
     def is_ready(self) -> bool:
         """Whether the city and its stores answer."""
         try:

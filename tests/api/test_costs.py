@@ -1,6 +1,7 @@
 """The ledger's feed: every record once, in order, and exactly the text that was hashed."""
 
 import json
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -110,3 +111,13 @@ def test_no_record_can_be_edited(world: World) -> None:
 @pytest.mark.parametrize("query", ["after=-1", "after=x", f"after={2**63}", f"after={10**40}", "limit=0", "limit=201", "limit=1.5"])
 def test_a_bad_cursor_is_refused(world: World, query: str) -> None:
     problem(world.call("GET", f"/v1/cost-records?{query}", "ledger"), 422, "invalid_request", query.partition("=")[0])
+
+
+def test_the_facts_behind_a_record_are_served_as_they_were_hashed(world: World) -> None:
+    _run_jobs(world, 1)
+    (record,) = _feed(world)["records"]
+    served = world.call("GET", f"/v1/cost-contexts/{record['context']}", "ledger")
+    assert sha256(served.content).hexdigest() == record["context"]
+    assert served.json()["facts"]["contract"]["id"] == "C-A"
+    problem(world.call("GET", f"/v1/cost-contexts/{'0' * 64}", "ledger"), 404, "not_found")
+    problem(world.call("GET", f"/v1/cost-contexts/{record['context']}", "tenant-b"), 403, "forbidden")
