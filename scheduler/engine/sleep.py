@@ -6,8 +6,8 @@ A line that got nothing sleeps. What wakes it:
   of each kind, and how much CPU and memory the roomiest of them has; all sleeping lines are compared with it at once. For those
   that could stop others, what these hold counts as free. A moved run that has started again counts as given back: its place was
   kept from everybody;
-- quota given back in its cohort, or anybody awake there: who starts may leave it short of quota, and the first that waits for quota
-  keeps some;
+- quota given back in its cohort, or kept in the last round for a job that then did without, or anybody awake there: who starts may
+  leave it short of quota, and the first that waits for quota keeps some;
 - a promise or a kept place that has moved or gone, for those behind it;
 - time, for lines that wait for a cluster to take up its grants, or to be offered a job again: they are served in every round;
 - a pool of cards in which nobody has a promise (yet) in this round: the first that waits there is to have one. So heads with a
@@ -19,7 +19,7 @@ A line that got nothing sleeps. What wakes it:
 The comparison may wake too many, never too few: the decisions of a round are those that serving every line would have taken.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +31,7 @@ from scheduler.engine.cycle import Served
 from scheduler.engine.decide import BEHIND, LIMITED, OVER_QUOTA, may_be_promised
 from scheduler.engine.fleet import NO_KIND, Bools, Fleet, Free, Ints
 from scheduler.engine.intake import IN_FLIGHT, REFUSED
-from scheduler.engine.order import QueuedJob, needs
+from scheduler.engine.order import QueuedJob, held, needs
 from scheduler.engine.place import Place
 from scheduler.engine.quota import Quotas
 from scheduler.engine.reserve import Promise
@@ -210,8 +210,6 @@ class Sleep:
             self._forget(number)
             self._remember(number, verdict, served.quotas)
         self._promised = {each.job: (line_of[each.job], each) for each in served.promises}
-        queue_of = {job: self._backlog.lines[line_of[job]].example.queue for job in served.kept if job in line_of}
-        self._kept = {job: (queue, served.kept[job]) for job, queue in queue_of.items()}
         self._awake = {number for number, _ in self._promised.values()} | {line_of[job] for job in served.of_job}
         self._awake |= self._for_a_moment
         if served.started:  # they could not be taken back from in the round that they started in
@@ -221,9 +219,19 @@ class Sleep:
             number for number, verdict in served.of_line.items() if any(each.code == LIMITED for each in verdict.reasons)
         }
         self._touched.clear()
-        self._cohorts_touched.clear()
+        self._cohorts_touched = {root for queue in self._given_up(served) if (root := served.quotas.cohort(queue)) is not None}
+        queue_of = {job: self._backlog.lines[line_of[job]].example.queue for job in served.kept if job in line_of}
+        self._kept = {job: (queue, served.kept[job]) for job, queue in queue_of.items()}
         self._gone = False
         self._pass = _Pass()
+
+    def _given_up(self, served: Served) -> Iterator[str]:
+        """The queues of which something was kept for a job up to its turn that it does not need any more: whoever was served before
+        it could not have that."""
+        needed = {**{grant.job: grant.place for grant in served.grants}, **served.kept}
+        for job, (queue, place) in self._kept.items():
+            if job not in needed or held(self._fleet, needed[job]) != held(self._fleet, place):
+                yield queue
 
     def _notice(self, round_: Round, decided: Sequence[tuple[int, str]]) -> None:
         """What has just been decided may set free what was promised, or kept, before; and it takes what is free;

@@ -20,7 +20,8 @@ from scheduler.engine.snapshot import Backfill, InFlight
 from scheduler.engine.staging import Data
 from scheduler.engine.state import State
 from scheduler.engine.window import Window
-from tests.engine.builders import HOPPER, SECOND, SLICE, gang, job, node
+from tests.engine.builders import HOPPER, SECOND, SLICE, gang, job, node, place
+from tests.engine.builders import run as a_run
 
 FLEET = Fleet.of(
     [
@@ -297,3 +298,20 @@ def test_a_queue_that_does_not_reclaim_waits_for_the_end_of_who_borrows() -> Non
     assert state.round(1).preemptions == ()
     state.end("old")
     assert [grant.job for grant in state.round(2).grants] == ["new"]
+
+
+def test_quota_that_was_kept_for_who_gave_it_up_is_for_others_in_the_next_round() -> None:
+    """What `small` waits for is kept of its queue's quota up to its turn; `large` comes before it and finds too little, but then
+    stands in its way."""
+    state = State(FLEET, quotas=Quotas.of([Queue("own", nominal={"class:domestic": 8_000})]))
+    ascends = [name for cluster, name in FLEET.index if cluster == "a"]
+    for name in ascends:
+        state.hold(a_run(name, place(FLEET, name), preemptible=False, releasing=name == ascends[0]))
+    small = job("small", gang(1, 2, models=ASCENDS), queue="own", priority=25)
+    large = job("large", gang(1, 8, models=ASCENDS), queue="own", submitted_at=1)
+    state.submit([small])
+    assert state.round(0).of_job.keys() == {"small"}
+    state.submit([large])
+    assert state.round(1).grants == ()
+    state.end(f"job-{ascends[0]}")
+    assert [grant.job for grant in state.round(2).grants] == ["large"]
