@@ -11,6 +11,8 @@ from scheduler.service.moments import Moments
 from scheduler.store.database import Database
 from scheduler.store.live import Live
 
+DEFAULT_PUBLIC_URL = "http://127.0.0.1:8471"
+
 
 @dataclass(frozen=True, slots=True)
 class City:
@@ -23,6 +25,8 @@ class City:
     make_secret: Callable[[], str]
     moments: Moments = field(default_factory=Moments)
     """The city as the engine sees it, kept up in memory by this process."""
+    public_url: str = DEFAULT_PUBLIC_URL
+    """The city's address as others know it, without a slash at its end: the `source` of its events."""
 
 
 def _city(request: Request) -> City:

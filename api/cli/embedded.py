@@ -89,9 +89,9 @@ def _start(folder: Folder, settings: Settings, port: int, valkey: Path, children
     database.close()
     say("Valkey")
     redis_url = _start_valkey(folder, children, valkey)
-    stores = {"SUANWANG_DATABASE_URL": folder.database_url, "SUANWANG_REDIS_URL": redis_url}
-    say("API")
     url = f"http://{HOST}:{port}"
+    stores = {"SUANWANG_DATABASE_URL": folder.database_url, "SUANWANG_REDIS_URL": redis_url, "SUANWANG_PUBLIC_URL": url}
+    say("API")
     children.start("api", _suanwang("api", "--host", HOST, "--port", str(port)), stores)
     city = EmbeddedCity(folder, url, children)
     with city.client("operator") as operator:

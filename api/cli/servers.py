@@ -4,9 +4,11 @@ import logging
 import secrets
 import socket
 import sys
+from dataclasses import replace
 from datetime import timedelta
 from typing import Annotated
 
+import httpx
 import typer
 import uvicorn
 from prometheus_client import start_http_server
@@ -17,7 +19,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 
 from agents.signals import stop_on_signals
 from api.app import create_app
-from api.city import City
+from api.city import DEFAULT_PUBLIC_URL, City
 from api.cli.errors import UsageProblemError
 from api.routers.registry import store_token
 from scheduler.contract.registry import Role, TokenRequest
@@ -33,6 +35,15 @@ REDIS_TIMEOUT_SECONDS = 2
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 DatabaseUrl = Annotated[str, typer.Option("--database", envvar="SUANWANG_DATABASE_URL", show_envvar=True, help="SQLAlchemy URL.")]
+PublicUrl = Annotated[
+    str,
+    typer.Option(
+        "--public-url",
+        envvar="SUANWANG_PUBLIC_URL",
+        show_envvar=True,
+        help="The city's address as others know it: the source of events.",
+    ),
+]
 RedisUrl = Annotated[str, typer.Option("--redis", envvar="SUANWANG_REDIS_URL", show_envvar=True, help="Redis or Valkey URL.")]
 
 
@@ -41,10 +52,11 @@ def api(
     redis: RedisUrl,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8471,
+    public_url: PublicUrl = DEFAULT_PUBLIC_URL,
 ) -> None:
     """Serve the API."""
     check_port(host, port)
-    city = open_city(database, redis)
+    city = replace(open_city(database, redis), public_url=checked_url(public_url))
     uvicorn.run(create_app(city), host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
 
 
@@ -134,6 +146,17 @@ def check_port(host: str, port: int, option: str = "--port") -> None:
             raise UsageProblemError(
                 f"{host}:{port} cannot be listened on ({error.strerror}): choose another with {option}"
             ) from error
+
+
+def checked_url(url: str) -> str:
+    """The address of a city as its events say it. Raises UsageProblemError for what is no absolute URL."""
+    try:
+        found = httpx.URL(url)
+    except httpx.InvalidURL:
+        found = httpx.URL()
+    if found.scheme not in ("http", "https") or not found.host or found.query or found.fragment:
+        raise UsageProblemError(f"--public-url {url} is not allowed; an address such as https://suanwang.example.cn is")
+    return str(found).rstrip("/")
 
 
 def make_secret() -> str:

@@ -4,12 +4,14 @@ Whoever posts locks the head first and only then looks at what is left of contra
 stands in it, and two that post at once cannot draw on the same fen.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
+import orjson
 from sqlalchemy import insert, select, text
 from sqlalchemy.orm import Session
 
@@ -30,6 +32,8 @@ from scheduler.store.tables import (
 FEED = "cost-records"
 
 _FIRST_HEAD = text("INSERT INTO journal_heads (feed, sequence, hash) VALUES (:feed, :sequence, :hash) ON CONFLICT DO NOTHING")
+
+_RECORD_ID = re.compile(r"cost-(\d{12,15})-[\w-]{1,100}", re.ASCII)
 
 Body = dict[str, Any]
 """A `CostRecord` as JSON, without what its place in the feed decides: id, sequence, hashes and the moment it was posted."""
@@ -151,3 +155,10 @@ def _add(sums: JobCostRow, record: Mapping[str, Any], contracted: int, voucher: 
 def stored(row: CostRecordRow) -> Row:
     """A row of the store as the chain knows it."""
     return Row(row.sequence, row.tenant_id, row.job_id, row.contract_id, row.payload, row.hash)
+
+
+def find_record(session: Session, record_id: str) -> Row | None:
+    """The record of an id, in the session's scope. An id says its place in the feed, and must be the one that stands there."""
+    place = _RECORD_ID.fullmatch(record_id)
+    row = session.get(CostRecordRow, int(place[1])) if place else None
+    return stored(row) if row is not None and orjson.loads(row.payload)["id"] == record_id else None

@@ -61,6 +61,8 @@ MATRIX = {
     ("POST", "/v1/clusters/{cluster_id}/sync"): AGENT,
     ("POST", "/v1/clusters/{cluster_id}/logs"): AGENT,
     ("GET", "/v1/cost-records"): LEDGER | FINANCE,
+    ("GET", "/v1/cost-records/{record_id}"): LEDGER | FINANCE,
+    ("GET", "/v1/schemas/cost-record.v1.json"): ANYONE,
 }
 """Every route that needs a token, and the roles it answers."""
 
@@ -75,6 +77,7 @@ def _path(route: Route) -> str:
         .replace("{job_id}", "job-none")
         .replace("{token_id}", "tok-none")
         .replace("{window_id}", "win-none")
+        .replace("{record_id}", "cost-none")
     )
 
 

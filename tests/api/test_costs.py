@@ -4,9 +4,12 @@ import json
 from hashlib import sha256
 from typing import Any
 
+import httpx
 import pytest
+from httpx import Response
 from sqlalchemy import select, update
 
+from api.routers.costs import EVENT, EVENTS, MAX_PAGE, NDJSON
 from scheduler.billing.journal import GENESIS, Head, canonical, verify
 from scheduler.contract.cost import CostRecord
 from scheduler.service.journal import stored
@@ -106,6 +109,65 @@ def test_no_record_can_be_edited(world: World) -> None:
     with pytest.raises(Exception, match="append-only"), world.city.database.write(CITY) as session:
         session.execute(update(CostRecordRow).values(payload=json.dumps({})))
     assert _feed(world) == before
+
+
+def _as(world: World, form: str, path: str = "/v1/cost-records", who: str = "ledger") -> Response:
+    response = world.call("GET", path, who, headers={"Accept": form})
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == form
+    return response
+
+
+def test_the_feed_line_by_line_is_the_feed(world: World) -> None:
+    _run_jobs(world, 3)
+    whole = _feed(world)
+    lines, path = [], "/v1/cost-records?limit=2"
+    for expected in (2, 1, 0):
+        answer = _as(world, NDJSON, path)
+        assert answer.text.count("\n") == expected
+        lines += [json.loads(line) for line in answer.text.splitlines()]
+        assert (answer.headers["Feed-Head-Sequence"], answer.headers["Feed-Head-Hash"]) == ("3", whole["head_hash"])
+        assert answer.headers["Feed-Next"] == str(lines[-1]["sequence"])
+        path = answer.links["next"]["url"]
+    assert lines == whole["records"]
+    assert path == "/v1/cost-records?after=3&limit=2"
+
+
+def test_only_lines_may_be_more_than_a_page(world: World) -> None:
+    longer = f"/v1/cost-records?limit={MAX_PAGE + 1}"
+    _as(world, NDJSON, longer)
+    for form in ("application/json", EVENTS):
+        problem(world.call("GET", longer, "ledger", headers={"Accept": form}), 422, "invalid_request", "limit")
+
+
+def test_the_feed_as_cloudevents_is_the_feed(world: World) -> None:
+    _run_jobs(world, 2)
+    records = _feed(world)["records"]
+    answer = _as(world, EVENTS)
+    events = answer.json()
+    assert [event["data"] for event in events] == records
+    assert [event["id"] for event in events] == [record["id"] for record in records]
+    assert (answer.headers["Feed-Next"], answer.headers["Feed-Head-Sequence"]) == ("2", "2")
+    assert _as(world, EVENTS).content == answer.content, "what is sent again is the same events"
+    schema = world.call("GET", httpx.URL(events[0]["dataschema"]).path, "tenant-a")
+    assert schema.headers["content-type"] == "application/schema+json"
+    assert set(schema.json()["required"]) <= set(records[0]) <= set(schema.json()["properties"])
+
+
+def test_one_record_by_its_id(world: World) -> None:
+    _run_jobs(world, 2)
+    for record in _feed(world)["records"]:
+        path = f"/v1/cost-records/{record['id']}"
+        assert world.get(path, "finance") == record
+        assert _as(world, EVENT, path).json()["data"] == record
+
+
+def test_an_id_that_stands_nowhere_is_not_found(world: World) -> None:
+    _run_jobs(world, 1)
+    (record,) = _feed(world)["records"]
+    for other in (f"{record['id']}x", "cost-000000000002-n", "cost-1-n", f"cost-{9**20}-n", "1", "%00", "cost-000000000001-"):
+        problem(world.call("GET", f"/v1/cost-records/{other}", "ledger"), 404, "not_found")
+    problem(world.call("GET", f"/v1/cost-records/{record['id']}", "tenant-a"), 403, "forbidden")
 
 
 @pytest.mark.parametrize("query", ["after=-1", "after=x", f"after={2**63}", f"after={10**40}", "limit=0", "limit=201", "limit=1.5"])
