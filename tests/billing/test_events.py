@@ -30,7 +30,7 @@ def event(row: Row, source: str = "https://city.example") -> dict[str, Any]:
 
 
 def test_an_event_says_what_the_specification_asks_for() -> None:
-    _, first = row()
+    _, first = row(START)
     found = event(first)
     assert {name: found[name] for name in ("specversion", "id", "source", "type")} == {
         "specversion": "1.0",
@@ -66,7 +66,7 @@ def test_sequences_sort_as_text() -> None:
     [({}, "jobs/job-1"), ({"job": None}, "contracts/C-1"), ({"job": None, "contract": None}, "tenants/acme")],
 )
 def test_the_subject_is_what_the_record_is_about(changes: dict[str, None], subject: str) -> None:
-    assert event(row(**changes)[1])["subject"] == subject
+    assert event(row(START, **changes)[1])["subject"] == subject
 
 
 def test_the_schema_in_the_repository_is_the_code_s() -> None:
