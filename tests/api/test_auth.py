@@ -62,6 +62,7 @@ MATRIX = {
     ("POST", "/v1/clusters/{cluster_id}/logs"): AGENT,
     ("GET", "/v1/cost-records"): LEDGER | FINANCE,
     ("GET", "/v1/cost-records/{record_id}"): LEDGER | FINANCE,
+    ("GET", "/v1/cost-contexts/{sha256}"): LEDGER | FINANCE,
     ("GET", "/v1/schemas/cost-record.v1.json"): ANYONE,
 }
 """Every route that needs a token, and the roles it answers."""
@@ -78,6 +79,7 @@ def _path(route: Route) -> str:
         .replace("{token_id}", "tok-none")
         .replace("{window_id}", "win-none")
         .replace("{record_id}", "cost-none")
+        .replace("{sha256}", "0" * 64)
     )
 
 
