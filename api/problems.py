@@ -61,6 +61,18 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "deadline: {deadline} is past; a moment after {now} is needed",
         "deadline:{deadline} 已过去,须为 {now} 之后的时间",
     ),
+    "price_in_past": (
+        422,
+        "Price in the past",
+        "effective_from: {effective_from} is past; time that is over keeps its price: {now} or later is needed",
+        "effective_from:{effective_from} 已过去;已过去的时间价格不变,须不早于 {now}",
+    ),
+    "price_in_posted_time": (
+        422,
+        "Price in posted time",
+        "effective_from: {effective_from} lies before {posted}, up to which cost lines are posted, which cannot change",
+        "effective_from:{effective_from} 早于 {posted},该集群的费用行已入账至该时间,不可更改",
+    ),
     "job_never_fits": (422, "Larger than any cluster", "{reason}; nothing was stored", "{reason_zh};未保存"),
     "idempotency_key_reused": (
         422,
@@ -132,6 +144,22 @@ _MESSAGES_ZH = {
     "list_type": "须为列表",
     "tuple_type": "须为列表",
     "timezone_aware": "时间须带时区",
+    "amount_malformed": "须为十进制金额字符串,例如 '12.50',最多 6 位小数",
+    "amount_too_precise": "金额最多 6 位小数",
+    "amount_with_exponent": "金额不得使用科学计数法",
+    "amount_not_finite": "金额须为有限的数",
+    "amount_too_large": "金额超出允许的上限",
+    "amount_negative": "价格与合同金额不得为负",
+    "price_too_high": "list_price 每小时最多 {most} 元",
+    "model_misplaced": "加速卡价格须给出 model,{item} 价格不得给出 model",
+    "beside_cards_misplaced": "beside_cards 仅适用于 cpu 与 memory 价格",
+    "tier_above_list": "{where}{tier} 不得高于目录价 list_price",
+    "tier_above_contracted": "{tier} 不得高于合同价 contracted_price,否则无人适用",
+    "time_of_day": "须为时刻,例如 22:00 或 07:30",
+    "off_peak_empty": "until 不得等于 from:闲时须为一天中的一部分时间",
+    "off_peak_without_price": "闲时须给出至少一项与平时不同的价格",
+    "off_peak_overlap": "off_peak.{first} 与 off_peak.{second} 时间重叠,任一时刻只能有一个价格",
+    "off_peak_above_ordinary": "{where}{tier} 不得高于平时的 {tier}",
 }
 
 _MISFITS = frozenset({"model_type", "tuple_type"})
@@ -254,6 +282,7 @@ def _field_error(path: tuple[str, ...], error: Mapping[str, Any]) -> FieldError:
     zh = _MESSAGES_ZH.get(error["type"])
     return FieldError(
         field=".".join(path)[:MAX_FIELD_CHARACTERS] or "body",
+        code=None if error["type"] == "value_error" else error["type"],
         message=str(error["msg"]).removeprefix("Value error, "),
         message_zh=zh.format_map(error.get("ctx", {})) if zh else None,
     )

@@ -1,9 +1,11 @@
 """What all wire models share: strictness, and the constrained types used across them."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic_core import PydanticCustomError
 from stdnum.cn import uscc
 
 from scheduler.domain.clock import parse_duration_seconds, rfc3339
@@ -24,13 +26,26 @@ def _duration(text: str) -> str:
     return text
 
 
+_AMOUNT_FAULTS = (
+    ("amount_not_finite", re.compile(r"[+-]?(s?nan|inf(inity)?)", re.ASCII | re.IGNORECASE)),
+    ("amount_with_exponent", re.compile(r"[+-]?[\d.]+e[+-]?\d+", re.ASCII | re.IGNORECASE)),
+    ("amount_too_precise", re.compile(r"-?\d+\.\d{7,}", re.ASCII)),
+    ("amount_too_large", re.compile(r"-?[1-9]\d{9,}(\.\d+)?", re.ASCII)),
+)
+"""What an amount may be mistaken for; everything else that is none is `amount_malformed`."""
+
+
 def _money(text: str) -> str:
-    return format_cny(parse_cny(text))
+    try:
+        return format_cny(parse_cny(text))
+    except ValueError as error:
+        code = next((code for code, form in _AMOUNT_FAULTS if form.fullmatch(text)), "amount_malformed")
+        raise PydanticCustomError(code, "{what}", {"what": str(error)}) from None
 
 
 def _not_negative(text: str) -> str:
     if text.startswith("-"):
-        raise ValueError("a price or contract amount cannot be negative")
+        raise PydanticCustomError("amount_negative", "a price or contract amount cannot be negative")
     return text
 
 

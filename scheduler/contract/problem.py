@@ -6,9 +6,10 @@ from scheduler.contract.base import Wire
 
 
 class FieldError(Wire):
-    """One thing wrong with one field: where, and what is allowed."""
+    """One thing wrong with one field: where, what is allowed, and a stable code where the fault is one of a kind of value."""
 
     field: str
+    code: str | None = None
     message: str
     message_zh: str | None = None
 
