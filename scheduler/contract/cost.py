@@ -76,9 +76,9 @@ class CostRecord(Wire):
     """One immutable charge: one attempt × hardware class × item × period. Nothing is edited: a correction is a reversal of the
     whole record (`reverses`) and, where something is due after all, a new record (`replaces`).
 
-    `unit_seconds` is what is priced: card-seconds of accelerators, core-seconds of CPUs, GiB-seconds of memory. `price_tier` is what
-    was paid in place of the published price, and `price_reasons` say why, and what would have been lower if established. What was bought beside the machines
-    (`purchase`) has none, and need not belong to a job. `context` is the SHA-256 of the facts that decided the tags.
+    `unit_seconds` is what is priced: card-seconds of accelerators, core-seconds of CPUs, GiB-seconds of memory. What was bought
+    beside the machines (`purchase`) has none, and need not belong to a job. `price_tier` says what was paid in place of the
+    published price, `price_reasons` why. `context` is the SHA-256 of the facts that decided the tags.
     `voucher_programme` and `voucher_estimate` repeat the selected tag. `hash` is the SHA-256 of the canonical JSON (RFC 8785:
     sorted keys, no spaces, UTF-8) of every other field, `previous_hash` among them.
     """

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from scheduler.billing.metering import Carried, Holding, Line, carried_after, meter, new_years, split
+from scheduler.billing.metering import Carried, Holding, Line, meter, new_years, split
 from scheduler.billing.pricebook import Rate
 from scheduler.contract.cost import Tag, TagStatus
 from scheduler.contract.registry import Contract, PricedItem
 from scheduler.domain.hardware import HardwareClass
-from scheduler.domain.money import parse_cny
+from scheduler.domain.money import SECONDS_PER_HOUR, parse_cny
 from scheduler.service.registry import Registry
 from scheduler.service.tags import Charge, Terms, claim_day, policy_days, tags_for
 
@@ -88,12 +88,10 @@ def _standing(tag: Tag) -> tuple[str, TagStatus, bool]:
 
 
 def _carried(before: Carried, lines: Sequence[Line]) -> Carried:
-    return carried_after(
-        before.list_part + sum(line.unit_seconds * line.price.list_micros for line in lines),
-        before.contracted_part + sum(line.unit_seconds * line.price.contracted_micros for line in lines),
-        sum(line.list_micros for line in lines),
-        sum(line.contracted_micros for line in lines),
-    )
+    """What is not yet a whole micro-CNY after some more lines."""
+    listed = sum(line.unit_seconds * line.price.list_micros - line.list_micros * SECONDS_PER_HOUR for line in lines)
+    paid = sum(line.unit_seconds * line.price.contracted_micros - line.contracted_micros * SECONDS_PER_HOUR for line in lines)
+    return Carried(before.list_part + listed, before.contracted_part + paid)
 
 
 def _shares(lines: Iterable[tuple[PricedItem, Line]]) -> Iterable[Share]:

@@ -1,6 +1,6 @@
 """Published prices between the store, the wire and the price book."""
 
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from scheduler.billing.pricebook import PricePoint, Sku, Tariff
@@ -48,19 +48,19 @@ def price_view(row: PriceRow) -> PriceView:
 
 def price_point(row: PriceRow) -> tuple[Sku, PricePoint]:
     """A published price as the meter needs it. In off-peak hours, what they do not name is as outside."""
-    view = price_view(row)
-    ordinary = amounts(view)
+    ordinary = Tariff(row.list_micros, row.contracted_micros, row.preferential_micros, row.sme_micros)
+    hours = [OffPeak.model_validate(each) for each in row.off_peak]
     return (
-        (row.cluster_id, view.item, row.model),
+        (row.cluster_id, PricedItem(row.item), row.model),
         PricePoint(
             version=row.version,
             effective_from=row.effective_from,
-            ordinary=_tariff(ordinary),
-            off_peak=tuple((each.hours(), _tariff({**ordinary, **amounts(each)})) for each in view.off_peak),
+            ordinary=ordinary,
+            off_peak=tuple((each.hours(), replace(ordinary, **_named(each))) for each in hours),
             beside_cards=row.beside_cards,
         ),
     )
 
 
-def _tariff(known: Mapping[str, int]) -> Tariff:
-    return Tariff(known["list_price"], known["contracted_price"], known.get("preferential_price"), known.get("sme_price"))
+def _named(prices: OffPeak) -> dict[str, int]:
+    return {name.replace("_price", "_micros"): micros for name, micros in amounts(prices).items()}

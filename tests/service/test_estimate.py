@@ -1,7 +1,6 @@
 """What a run would cost is what it is charged: the estimate and the meter agree to the micro-CNY."""
 
 from datetime import datetime, timedelta
-from itertools import count
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ from scheduler.domain.money import parse_cny
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import AttemptState
 from scheduler.service.estimate import Estimate, Run, estimate
+from scheduler.service.journal import stored
 from scheduler.service.lifecycle import end_attempt
 from scheduler.service.meter import post_due
 from scheduler.service.registry import load_registry
@@ -23,7 +23,6 @@ from scheduler.store.database import CITY, Database
 from scheduler.store.tables import CostRecordRow, SubsidyUseRow
 from tests.builders import add_attempt, add_job, price_row, spec
 
-_numbers = count(1)
 NIGHT = {"from": "22:00", "until": "08:00", "contracted_price": "5", "sme_price": "4.123457"}
 PLACEMENT = {"node": "s1", "devices": [f"s1/{slot}" for slot in range(8)], "cpus": 64, "host_memory_gib": 512}
 
@@ -44,10 +43,10 @@ def is_charged(city: Database, begin: datetime, end: datetime) -> list[CostRecor
     posted = 1
     while posted:
         with city.write(CITY) as session:
-            posted = post_due(session, load_registry(session), timedelta(hours=1), end, lambda kind: f"{kind}-{next(_numbers)}")
+            posted = post_due(session, timedelta(hours=1), end, "test")
     with city.read(CITY) as session:
-        payloads = session.scalars(select(CostRecordRow.payload).order_by(CostRecordRow.sequence)).all()
-    return [CostRecord.model_validate_json(payload) for payload in payloads]
+        rows = session.scalars(select(CostRecordRow).order_by(CostRecordRow.sequence)).all()
+    return [CostRecord.model_validate_json(stored(row).served()) for row in rows]
 
 
 def publish(city: Database) -> None:
