@@ -30,9 +30,9 @@ def parse_cny(text: str) -> int:
 
 def format_cny(micros: int) -> str:
     """The decimal string of an amount, always with six places: `format_cny(1_500_000) == "1.500000"`."""
-    sign = "-" if micros < 0 else ""
-    whole, part = divmod(abs(micros), MICROS_PER_CNY)
-    return f"{sign}{whole}.{part:06d}"
+    if micros < 0:
+        return f"-{format_cny(-micros)}"
+    return f"{micros // MICROS_PER_CNY}.{micros % MICROS_PER_CNY:06d}"
 
 
 def charge_up_to(priced_unit_seconds: int) -> int:

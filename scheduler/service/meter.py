@@ -17,7 +17,6 @@ from scheduler.contract.registry import Contract, Launcher, PricedItem
 from scheduler.contract.sync import Placement
 from scheduler.domain.clock import rfc3339
 from scheduler.domain.hardware import HardwareClass, shipped_catalogue
-from scheduler.domain.money import format_cny
 from scheduler.domain.states import ATTEMPT_FINAL, AttemptState
 from scheduler.service.journal import Journal
 from scheduler.service.registry import Registry
@@ -39,7 +38,9 @@ def post_due(session: Session, every: timedelta, now: datetime, nonce: str) -> i
     Returns how many records were posted; call again while that is not zero.
     """
     journal = Journal.locked(session, now, nonce)
-    for attempt in session.scalars(_due(every, now)).all():
+    due = session.scalars(_due(every, now)).all()
+    journal.expect({attempt.job_id: attempt.tenant_id for attempt in due})
+    for attempt in due:
         _post_attempt(journal, attempt)
     return journal.close()
 
@@ -133,13 +134,13 @@ def _body(
         "period_end": rfc3339(line.end),
         "unit_seconds": line.unit_seconds,
         "card_seconds": line.unit_seconds if item is PricedItem.ACCELERATOR else 0,
-        "list_price": format_cny(line.price.list_micros),
-        "contracted_price": format_cny(line.price.contracted_micros),
+        "list_price": line.price.list_micros,
+        "contracted_price": line.price.contracted_micros,
         "price_version": line.price.version,
         "price_tier": line.price.tier.value,
         "price_reasons": [reason.code for reason in line.price.reasons()],
-        "list_amount": format_cny(line.list_micros),
-        "contracted_amount": format_cny(line.contracted_micros),
+        "list_amount": line.list_micros,
+        "contracted_amount": line.contracted_micros,
         "preempted_seconds": seconds if attempt.state == AttemptState.PREEMPTED else 0,
         "retried_seconds": seconds if attempt.number > 1 else 0,
         "gap_seconds": 0,

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
 
 from scheduler.contract.cost import Item, Tag
 from scheduler.contract.job import Activity, JobSpec
@@ -10,6 +9,7 @@ from scheduler.contract.registry import Contract, PricedItem
 from scheduler.domain.clock import CHINA
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.money import SECONDS_PER_HOUR
+from scheduler.service.journal import Context
 from scheduler.service.registry import Registry
 from scheduler.subsidy.facts import Spend, facts_document
 from scheduler.subsidy.programme import applicable
@@ -92,10 +92,10 @@ def tags_for(registry: Registry, terms: Terms, provider: str, contract: Contract
     return select(tags, terms.applied, terms.declined)
 
 
-def context_of(registry: Registry, terms: Terms, provider: str, contract: Contract | None) -> dict[str, Any]:
+def context_of(registry: Registry, terms: Terms, provider: str, contract: Contract | None) -> Context:
     """What decides the tags of a charge besides the charge itself, the policies and what is left of each limit."""
     facts = facts_document(registry.facts(terms.tenant, provider, contract))
-    return {"facts": facts, "applied": terms.applied, "declined": terms.declined}
+    return Context.of({"facts": facts, "applied": terms.applied, "declined": terms.declined})
 
 
 def policy_days(registry: Registry) -> list[datetime]:

@@ -278,10 +278,10 @@ class CostRecordRow(TenantOwned, Base):
 
     __tablename__ = "cost_records"
     __table_args__ = (Index("ix_cost_records_job", "job_id", "sequence"), Index("ix_cost_records_tenant", "tenant_id", "sequence"))
-    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
-    contract_id: Mapped[str | None] = mapped_column(ForeignKey("contracts.id"), index=True)
+    contract_id: Mapped[str | None] = mapped_column(ForeignKey("contracts.id"))
     payload: Mapped[str] = mapped_column(Text)
     hash: Mapped[str] = mapped_column(String(64))
 
