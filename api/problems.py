@@ -16,12 +16,12 @@ from sqlalchemy.exc import DataError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 
+from api.faults import field_error
 from scheduler.contract.problem import FieldError, Problem
 
 log = logging.getLogger(__name__)
 
 MAX_FIELD_ERRORS = 50
-MAX_FIELD_CHARACTERS = 200
 
 CODES: Mapping[str, tuple[int, str, str, str]] = {
     "malformed_json": (400, "Malformed JSON", "the body is not JSON: {what}", "请求体不是合法的 JSON:{what}"),
@@ -41,6 +41,12 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
     "no_such_path": (404, "No such path", "nothing is served at this path", "该路径不存在"),
     "method_not_allowed": (405, "Method not allowed", "this path does not take {method}", "该路径不支持 {method}"),
     "already_exists": (409, "Already exists", "{noun} {id} exists with other content", "{noun} {id} 已存在且内容不同"),
+    "versions_overlap": (
+        409,
+        "Versions overlap",
+        "{programme} {one} and {other} would both decide on {day}; change dates, or let the later name the earlier in `supersedes`",
+        "{programme} 的 {one} 与 {other} 两个版本在 {day} 均有效;请调整日期,或由后者在 `supersedes` 中注明前者",
+    ),
     "body_too_large": (413, "Body too large", "at most {limit} bytes are allowed", "请求体最多允许 {limit} 字节"),
     "unsupported_media_type": (
         415,
@@ -55,23 +61,17 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "{count} 个字段不符合要求,见 errors",
     ),
     "unknown_reference": (422, "Unknown reference", "{field}: there is no {noun} {id}", "{field}:不存在 {noun} {id}"),
+    "programme_not_in_scope": (
+        422,
+        "Not a cost of a job",
+        "{field}: {programme} pays for {what}, not for what a job costs (not_in_scope); it is claimed elsewhere",
+        "{field}:{programme} 支持{what_zh},不支持作业费用(not_in_scope),须另行申请",
+    ),
     "deadline_in_past": (
         422,
         "Deadline in the past",
         "deadline: {deadline} is past; a moment after {now} is needed",
         "deadline:{deadline} 已过去,须为 {now} 之后的时间",
-    ),
-    "price_in_past": (
-        422,
-        "Price in the past",
-        "effective_from: {effective_from} is past; time that is over keeps its price: {now} or later is needed",
-        "effective_from:{effective_from} 已过去;已过去的时间价格不变,须不早于 {now}",
-    ),
-    "price_in_posted_time": (
-        422,
-        "Price in posted time",
-        "effective_from: {effective_from} lies before {posted}, up to which cost lines are posted, which cannot change",
-        "effective_from:{effective_from} 早于 {posted},该集群的费用行已入账至该时间,不可更改",
     ),
     "job_never_fits": (422, "Larger than any cluster", "{reason}; nothing was stored", "{reason_zh};未保存"),
     "idempotency_key_reused": (
@@ -116,51 +116,6 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
     "store_unavailable": (503, "Store unavailable", "a store is not answering; try again shortly", "存储暂不可用,请稍后重试"),
 }
 """By code: status, title, detail in en and in zh."""
-
-_MESSAGES_ZH = {
-    "missing": "缺少该字段",
-    "extra_forbidden": "不允许的未知字段",
-    "greater_than_equal": "须不小于 {ge}",
-    "less_than_equal": "须不大于 {le}",
-    "string_pattern_mismatch": "须匹配 {pattern}",
-    "string_too_long": "最长 {max_length} 个字符",
-    "string_too_short": "最短 {min_length} 个字符",
-    "too_long": "最多 {max_length} 项",
-    "too_short": "至少 {min_length} 项",
-    "enum": "须为 {expected} 之一",
-    "literal_error": "须为 {expected} 之一",
-    "int_type": "须为整数",
-    "int_parsing": "须为整数",
-    "int_parsing_size": "须为整数,且不可过大",
-    "int_from_float": "须为整数",
-    "finite_number": "须为有限的数",
-    "bool_type": "须为 true 或 false",
-    "bool_parsing": "须为 true 或 false",
-    "string_type": "须为字符串",
-    "string_unicode": "须为合法的 Unicode 字符串",
-    "dict_type": "须为对象",
-    "model_type": "须为对象",
-    "model_attributes_type": "须为对象",
-    "list_type": "须为列表",
-    "tuple_type": "须为列表",
-    "timezone_aware": "时间须带时区",
-    "amount_malformed": "须为十进制金额字符串,例如 '12.50',最多 6 位小数",
-    "amount_too_precise": "金额最多 6 位小数",
-    "amount_with_exponent": "金额不得使用科学计数法",
-    "amount_not_finite": "金额须为有限的数",
-    "amount_too_large": "金额超出允许的上限",
-    "amount_negative": "价格与合同金额不得为负",
-    "price_too_high": "list_price 每小时最多 {most} 元",
-    "model_misplaced": "加速卡价格须给出 model,{item} 价格不得给出 model",
-    "beside_cards_misplaced": "beside_cards 仅适用于 cpu 与 memory 价格",
-    "tier_above_list": "{where}{tier} 不得高于目录价 list_price",
-    "tier_above_contracted": "{tier} 不得高于合同价 contracted_price,否则无人适用",
-    "time_of_day": "须为时刻,例如 22:00 或 07:30",
-    "off_peak_empty": "until 不得等于 from:闲时须为一天中的一部分时间",
-    "off_peak_without_price": "闲时须给出至少一项与平时不同的价格",
-    "off_peak_overlap": "off_peak.{first} 与 off_peak.{second} 时间重叠,任一时刻只能有一个价格",
-    "off_peak_above_ordinary": "{where}{tier} 不得高于平时的 {tier}",
-}
 
 _MISFITS = frozenset({"model_type", "tuple_type"})
 """What the alternatives of a union say that were not meant at all, such as a list where one object was given."""
@@ -234,7 +189,9 @@ def install(app: FastAPI) -> None:
 
 def unknown_reference(field: str, noun: str, id_: str) -> ProblemError:
     """A field names something that is not registered."""
-    error = FieldError(field=field, message=f"there is no {noun} {id_}", message_zh=f"不存在 {noun} {id_}")
+    error = FieldError(
+        field=field, code="unknown_reference", message=f"there is no {noun} {id_}", message_zh=f"不存在 {noun} {id_}"
+    )
     return ProblemError("unknown_reference", [error], field=field, noun=noun, id=id_)
 
 
@@ -251,7 +208,7 @@ def _invalid(found: Sequence[Mapping[str, Any]], body: object) -> ProblemError:
         return ProblemError("unsupported_media_type")
     placed = [(_path(error, body), error) for error in found]
     meant = [(path, error) for path, error in placed if not _is_echo(path, error["type"], placed)]
-    errors = [_field_error(path, error) for path, error in meant[:MAX_FIELD_ERRORS]]
+    errors = [field_error(".".join(path) or "body", error) for path, error in meant[:MAX_FIELD_ERRORS]]
     return ProblemError("invalid_request", errors, count=len(meant))
 
 
@@ -275,14 +232,4 @@ def _is_echo(path: tuple[str, ...], kind: str, placed: Sequence[tuple[tuple[str,
     return any(
         other[: len(path)] == path and (len(other) > len(path) or (kind in _MISFITS and error["type"] not in _MISFITS))
         for other, error in placed
-    )
-
-
-def _field_error(path: tuple[str, ...], error: Mapping[str, Any]) -> FieldError:
-    zh = _MESSAGES_ZH.get(error["type"])
-    return FieldError(
-        field=".".join(path)[:MAX_FIELD_CHARACTERS] or "body",
-        code=None if error["type"] == "value_error" else error["type"],
-        message=str(error["msg"]).removeprefix("Value error, "),
-        message_zh=zh.format_map(error.get("ctx", {})) if zh else None,
     )

@@ -21,6 +21,8 @@ MONEY = sorted(
         *(ROOT / "scheduler/subsidy").glob("*.py"),
     ]
 )
+INTEGER_ARRAYS = dict.fromkeys(("scheduler/subsidy/batch.py", "scheduler/subsidy/evaluation.py"), "import numpy as np")
+"""Where money is kept in arrays, of integers only: the tests of `batch` see to it."""
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 STARTED_BY_OTHERS = {
     "scheduler.store.migrations.env": "Alembic",
@@ -57,7 +59,8 @@ def test_a_module_is_named_for_what_it_does_and_says_so(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MONEY, ids=relative)
 def test_no_float_comes_near_money(path: Path) -> None:
-    assert list(floats(tree(path))) == []
+    allowed = INTEGER_ARRAYS.get(relative(path), "")
+    assert [found for found in floats(tree(path)) if not allowed or allowed not in found] == []
 
 
 def floats(module: ast.AST) -> Iterator[str]:

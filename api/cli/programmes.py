@@ -1,7 +1,7 @@
 """`suanwang programmes`: the voucher programmes this release ships, and what they say of one case, without a server."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -12,13 +12,19 @@ from rich.console import Console
 from rich.table import Table
 
 from api.cli.retag import replay
+from api.faults import document_errors, fault_error
 from scheduler.contract.cost import Tag
+from scheduler.contract.problem import FieldError
+from scheduler.domain.faults import Fault
 from scheduler.domain.reasons import Language
 from scheduler.subsidy.document import load_document
+from scheduler.subsidy.elsewhere import routed_elsewhere
+from scheduler.subsidy.evaluation import Evaluation, evaluate
 from scheduler.subsidy.facts import parse_case
-from scheduler.subsidy.programme import PolicyVersion, parse_policy, shipped_policies
+from scheduler.subsidy.programme import PolicyVersion, check_versions, parse_policy, shipped_policies
 from scheduler.subsidy.reasons import texts
-from scheduler.subsidy.tagging import Evaluation, evaluate
+from scheduler.subsidy.schema import Noun, schema_text
+from scheduler.subsidy.trace import Traces, traces
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
 BAD_INPUT = 2
@@ -51,15 +57,6 @@ _WORDS: dict[str, dict[Language, str]] = {
 
 _AMOUNTS = frozenset({"rate", "uncapped", "capped", "selected"})
 _WHOLE = _AMOUNTS | {"line", "programme", "status", "version"}
-_MESSAGES = {
-    "unexpected_keyword_argument": "unknown key; correct its spelling or remove it",
-    "extra_forbidden": "unknown key; correct its spelling or remove it",
-    "missing": "required, but not given",
-    "missing_argument": "required, but not given",
-    "dataclass_type": "a mapping of fields to values is allowed here",
-    "model_type": "a mapping of fields to values is allowed here",
-}
-
 Document = TypeVar("Document")
 LanguageOption = Annotated[Language, typer.Option("--lang", help="Language of the texts.")]
 
@@ -67,21 +64,56 @@ LanguageOption = Annotated[Language, typer.Option("--lang", help="Language of th
 @app.command("evaluate")
 def evaluate_case(
     case: Annotated[Path, typer.Argument(metavar="CASE.yaml", help="The case to judge: its facts and cost lines.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON.")] = False,
-    policy: Annotated[
-        Path | None, typer.Option("--policy", metavar="FILE", help="Judge its programme by this policy version only.")
+    as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON, with every step of every tag.")] = False,
+    programme: Annotated[
+        Path | None, typer.Option("--programme", metavar="FILE", help="Judge its programme by this policy version only.")
     ] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Say of every tag how it came about, rule by rule.")] = False,
     lang: LanguageOption = "en",
 ) -> None:
-    """Say for each line of a case which programmes would pay how much, and why."""
+    """Say for each line of a case which programmes would pay how much, and why. No server is needed."""
+    policies = _policies(programme, lang)
+    judged = _read(case, parse_case, lang)
     try:
-        evaluation = evaluate(_read(case, parse_case), _policies(policy))
-    except ValueError as error:
-        raise _refusal(case, str(error)) from None
+        evaluation = evaluate(judged, policies, routed_elsewhere())
+    except Fault as fault:
+        raise _refusal(case, [fault_error(fault.field, fault)], lang) from None
+    steps = traces(judged, policies, evaluation)
     if as_json:
-        typer.echo(json.dumps(evaluation.model_dump(mode="json"), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(_with_traces(evaluation, steps), ensure_ascii=False, indent=2))
     else:
-        _print(evaluation, lang)
+        _print(evaluation, steps if explain else None, lang)
+
+
+@app.command("check")
+def check_files(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Policy versions to check, as YAML.")],
+    lang: LanguageOption = "en",
+) -> None:
+    """Say all that is wrong with policy versions, each by itself and beside the shipped ones. The API refuses the same."""
+    wrong = False
+    versions: dict[tuple[str, str], PolicyVersion] = {(each.programme, each.version): each for each in shipped_policies()}
+    given: dict[tuple[str, str], PolicyVersion] = {}
+    for path in files:
+        try:
+            version = _checked(path, parse_policy)
+            key = (version.programme, version.version)
+            if given.setdefault(key, version) != version:
+                raise Fault("same_version_twice", field="version", programme=version.programme, value=version.version)
+            check_versions({**versions, **given}.values())
+        except (Fault, ValidationError) as error:
+            wrong = True
+            _refusal(path, _field_errors(error), lang)
+        else:
+            typer.echo(f"{path}: {version.programme} {version.version} ✓")
+    if wrong:
+        raise typer.Exit(BAD_INPUT)
+
+
+@app.command("schema")
+def print_schema(noun: Annotated[Noun, typer.Argument(help="Which document.")]) -> None:
+    """Print the JSON Schema of a policy version or of a case, for editors and other programs."""
+    typer.echo(schema_text(noun), nl=False)
 
 
 @app.command("list")
@@ -100,40 +132,53 @@ def list_programmes(lang: LanguageOption = "en") -> None:
     Console().print(table)
 
 
-def _policies(policy: Path | None) -> tuple[PolicyVersion, ...]:
-    """The shipped versions; those of the programme a file was given for make way for it."""
-    if policy is None:
+def _policies(path: Path | None, lang: Language) -> tuple[PolicyVersion, ...]:
+    """The shipped versions; those of the programme a file was given for make way for it, and it decides whether adopted or not."""
+    if path is None:
         return shipped_policies()
-    given = _read(policy, parse_policy)
+    given = _read(path, parse_policy, lang).model_copy(update={"adopted": True})
     return (*(version for version in shipped_policies() if version.programme != given.programme), given)
 
 
-def _read(path: Path, parse: Callable[[Any], Document]) -> Document:
+def _with_traces(evaluation: Evaluation, steps: Traces) -> dict[str, Any]:
+    """An evaluation as JSON, with `trace` beside the keys of every tag."""
+    document = evaluation.model_dump(mode="json")
+    for line, of_line in zip(document["lines"], steps, strict=True):
+        for tag, of_tag in zip(line["tags"], of_line, strict=True):
+            tag["trace"] = [step.model_dump(mode="json", exclude_none=True) for step in of_tag]
+    return document
+
+
+def _read(path: Path, parse: Callable[[Any], Document], lang: Language) -> Document:
     """A checked YAML document. Ends the command with one message where it cannot be read or is not what is allowed."""
+    try:
+        return _checked(path, parse)
+    except (Fault, ValidationError) as error:
+        raise _refusal(path, _field_errors(error)[:1], lang) from None
+
+
+def _checked(path: Path, parse: Callable[[Any], Document]) -> Document:
+    """A checked YAML document. Raises Fault or ValidationError."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_DOCUMENT_BYTES + 1)
-        if len(content) > MAX_DOCUMENT_BYTES:
-            raise _refusal(path, f"larger than the {MAX_DOCUMENT_BYTES} bytes that are allowed")
-        return parse(load_document(content))
     except OSError as error:
-        raise _refusal(path, error.strerror or "cannot be read") from None
-    except ValidationError as error:
-        raise _refusal(path, _first(error)) from None
-    except ValueError as error:
-        raise _refusal(path, str(error)) from None
+        raise Fault("file_unreadable", what=error.strerror or type(error).__name__) from None
+    if len(content) > MAX_DOCUMENT_BYTES:
+        raise Fault("file_too_large", limit=MAX_DOCUMENT_BYTES)
+    return parse(load_document(content))
 
 
-def _first(error: ValidationError) -> str:
-    """The first thing wrong, with the field it is wrong in."""
-    found = error.errors()[0]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in found["loc"]).lstrip(".")
-    message = _MESSAGES.get(found["type"], found["msg"].removeprefix("Value error, "))
-    return f"{field}: {message}" if field else message
+def _field_errors(error: Fault | ValidationError) -> list[FieldError]:
+    return [fault_error(error.field, error)] if isinstance(error, Fault) else list(document_errors(error.errors()))
 
 
-def _refusal(path: Path, message: str) -> typer.Exit:
-    typer.echo(f"{path}: {message}", err=True)
+def _refusal(path: Path, errors: Sequence[FieldError], lang: Language) -> typer.Exit:
+    """Say what is wrong with a file, a line each: where, what is allowed, and the code."""
+    for error in errors:
+        message = (error.message_zh if lang == "zh" else None) or error.message
+        where = f"{path}: {error.field}" if error.field else str(path)
+        typer.echo(f"{where}: {message} [{error.code}]", err=True)
     return typer.Exit(BAD_INPUT)
 
 
@@ -146,8 +191,8 @@ def _table(lang: Language, *columns: str) -> Table:
     return table
 
 
-def _print(evaluation: Evaluation, lang: Language) -> None:
-    """A table of every tag and total, amounts to the fen, and under it the reasons of each tag in words."""
+def _print(evaluation: Evaluation, steps: Traces | None, lang: Language) -> None:
+    """A table of every tag and total, amounts to the fen, and under it the reasons of each tag in words, or its steps."""
     console = Console()
     table = _table(lang, "line", "programme", "status", "rate", "uncapped", "capped", "selected")
     for line in evaluation.lines:
@@ -162,9 +207,14 @@ def _print(evaluation: Evaluation, lang: Language) -> None:
     console.print(table)
     for line in evaluation.lines:
         console.print(f"{_WORDS['line'][lang]} {line.index}: {line.item} {_to_the_fen(line.amount)}", style="bold", highlight=False)
-        for tag in line.tags:
-            reasons = "; ".join(_reason(code, tag, lang) for code in tag.reason_codes)
-            console.print(f"  {tag.programme} {tag.version}: {reasons}", markup=False, highlight=False)
+        for number, tag in enumerate(line.tags):
+            if steps is None:
+                reasons = "; ".join(_reason(code, tag, lang) for code in tag.reason_codes)
+                console.print(f"  {tag.programme} {tag.version}: {reasons}", markup=False, highlight=False)
+                continue
+            console.print(f"  {tag.programme} {tag.version}", markup=False, highlight=False)
+            for step in steps[line.index][number]:
+                console.print(f"    {step.zh if lang == 'zh' else step.en}", markup=False, highlight=False)
 
 
 def _reason(code: str, tag: Tag, lang: Language) -> str:

@@ -31,6 +31,8 @@ from scheduler.service.lifecycle import lock_job, request_cancel, submit
 from scheduler.service.registry import declared_queues
 from scheduler.service.snapshot import queued_job
 from scheduler.store.tables import AttemptRow, ClusterRow, ContractRow, CostRecordRow, JobEventRow, JobRow, LogRow, ProgrammeRow
+from scheduler.subsidy.elsewhere import routed_elsewhere
+from scheduler.subsidy.reasons import texts
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -173,8 +175,8 @@ def find_job(session: Session, job_id: str) -> JobRow:
 def check_references(session: Session, spec: JobSpec) -> None:
     if spec.contract is not None and session.get(ContractRow, spec.contract) is None:
         raise unknown_reference("contract", "contract", spec.contract)
-    if spec.voucher is not None and not spec.declines_vouchers and not _programme_exists(session, spec.voucher.programme):
-        raise unknown_reference("voucher.programme", "programme", spec.voucher.programme)
+    if spec.voucher is not None and not spec.declines_vouchers:
+        _check_programme(session, "voucher.programme", spec.voucher.programme)
     for position, dataset in enumerate(spec.data):
         if dataset.cluster is not None and session.get(ClusterRow, dataset.cluster) is None:
             raise unknown_reference(f"data.{position}.cluster", "cluster", dataset.cluster)
@@ -191,8 +193,15 @@ def check_deadline(spec: JobSpec, now: datetime) -> None:
         raise ProblemError("deadline_in_past", [FieldError(field="deadline", message=message, message_zh=message_zh)], **numbers)
 
 
-def _programme_exists(session: Session, programme: str) -> bool:
-    return session.scalars(select(ProgrammeRow).where(ProgrammeRow.programme == programme).limit(1)).first() is not None
+def _check_programme(session: Session, field: str, programme: str) -> None:
+    """Refuse a programme that is not loaded, and one that pays for something else than jobs by saying what."""
+    scheme = routed_elsewhere().get(programme)
+    if scheme is not None:
+        error = FieldError(field=field, code="not_in_scope", message=texts("not_in_scope"), message_zh=texts("not_in_scope", "zh"))
+        what = {"what": scheme.pays_for.en, "what_zh": scheme.pays_for.zh}
+        raise ProblemError("programme_not_in_scope", [error], field=field, programme=programme, **what)
+    if session.scalars(select(ProgrammeRow).where(ProgrammeRow.programme == programme).limit(1)).first() is None:
+        raise unknown_reference(field, "programme", programme)
 
 
 def _check_pending(session: Session, tenant: str) -> None:

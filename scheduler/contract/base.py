@@ -1,14 +1,15 @@
 """What all wire models share: strictness, and the constrained types used across them."""
 
-import re
 from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
-from pydantic_core import PydanticCustomError
 from stdnum.cn import uscc
+from stdnum.exceptions import InvalidChecksum
+from stdnum.exceptions import ValidationError as InvalidUscc
 
 from scheduler.domain.clock import parse_duration_seconds, rfc3339
+from scheduler.domain.faults import Fault
 from scheduler.domain.money import format_cny, parse_cny
 
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -26,32 +27,24 @@ def _duration(text: str) -> str:
     return text
 
 
-_AMOUNT_FAULTS = (
-    ("amount_not_finite", re.compile(r"[+-]?(s?nan|inf(inity)?)", re.ASCII | re.IGNORECASE)),
-    ("amount_with_exponent", re.compile(r"[+-]?[\d.]+e[+-]?\d+", re.ASCII | re.IGNORECASE)),
-    ("amount_too_precise", re.compile(r"-?\d+\.\d{7,}", re.ASCII)),
-    ("amount_too_large", re.compile(r"-?[1-9]\d{9,}(\.\d+)?", re.ASCII)),
-)
-"""What an amount may be mistaken for; everything else that is none is `amount_malformed`."""
-
-
 def _money(text: str) -> str:
-    try:
-        return format_cny(parse_cny(text))
-    except ValueError as error:
-        code = next((code for code, form in _AMOUNT_FAULTS if form.fullmatch(text)), "amount_malformed")
-        raise PydanticCustomError(code, "{what}", {"what": str(error)}) from None
+    return format_cny(parse_cny(text))
 
 
 def _not_negative(text: str) -> str:
     if text.startswith("-"):
-        raise PydanticCustomError("amount_negative", "a price or contract amount cannot be negative")
+        raise Fault("amount_below_zero", value=text)
     return text
 
 
 def _uscc(text: str) -> str:
-    if not uscc.is_valid(text):
-        raise ValueError("not a unified social credit code: 18 characters whose last is a valid check digit are needed")
+    try:
+        if uscc.validate(text) != text:  # it also takes what is written with spaces or in small letters
+            raise Fault("uscc_malformed")
+    except InvalidChecksum:
+        raise Fault("uscc_check_digit") from None
+    except InvalidUscc:
+        raise Fault("uscc_malformed") from None
     return text
 
 

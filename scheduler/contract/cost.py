@@ -7,7 +7,6 @@ from pydantic import Field, StringConstraints
 
 from scheduler.contract.base import Count, Key, Moment, Money, Wire
 from scheduler.contract.job import Activity
-from scheduler.contract.price import PriceTier
 from scheduler.domain.hardware import HardwareClass
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -52,9 +51,9 @@ class TagStatus(StrEnum):
 class Tag(Wire):
     """One programme's answer to one line. Amounts are estimates of ours: the ledger decides.
 
-    `capped` is `uncapped` cut at the applicant's cap; `cap_remaining_before` and `pool_remaining_before` are as known when
-    the line was posted (None: the programme names no such limit, or it is not known), `contract_remaining_before` what was left
-    of the contract's amount (None: it is not known). With these a tag can be computed again from the record.
+    `base` is the amount cut at what was left of the contract's, `capped` is `uncapped` cut at what may still be paid: on this
+    claim, to this applicant in the year, from the pool. What was left of each before the line is as known when it was posted
+    (None: there is no such limit, or it is not known). With these a tag can be computed again from the record.
     """
 
     programme: Key
@@ -67,6 +66,7 @@ class Tag(Wire):
     uncapped: Money
     capped: Money
     contract_remaining_before: Money | None = None
+    claim_remaining_before: Money | None = None
     cap_remaining_before: Money | None = None
     pool_remaining_before: Money | None = None
     selected: bool
@@ -76,9 +76,8 @@ class CostRecord(Wire):
     """One immutable charge: one attempt × hardware class × item × period. Nothing is edited: a correction is a reversal of the
     whole record (`reverses`) and, where something is due after all, a new record (`replaces`).
 
-    `unit_seconds` is what is priced: card-seconds of accelerators, core-seconds of CPUs, GiB-seconds of memory. What was bought
-    beside the machines (`purchase`) has none, and need not belong to a job. `price_tier` says what was paid in place of the
-    published price, `price_reasons` why. `context` is the SHA-256 of the facts that decided the tags.
+    `unit_seconds` is what is priced: card-seconds of accelerators, core-seconds of CPUs. What was bought beside the machines
+    (`purchase`) has none, and need not belong to a job. `context` is the SHA-256 of the facts that decided the tags.
     `voucher_programme` and `voucher_estimate` repeat the selected tag. `hash` is the SHA-256 of the canonical JSON (RFC 8785:
     sorted keys, no spaces, UTF-8) of every other field, `previous_hash` among them.
     """
@@ -112,8 +111,6 @@ class CostRecord(Wire):
     list_price: Money
     contracted_price: Money
     price_version: Key | None
-    price_tier: PriceTier | None = None
-    price_reasons: list[Key] = Field(default_factory=list)
     list_amount: Money
     contracted_amount: Money
     preempted_seconds: Count = 0

@@ -6,7 +6,7 @@ from scheduler.contract.base import Wire
 
 
 class FieldError(Wire):
-    """One thing wrong with one field: where, what is allowed, and a stable code where the fault is one of a kind of value."""
+    """One thing wrong with one field: where, a stable code where there is one, and what is allowed."""
 
     field: str
     code: str | None = None

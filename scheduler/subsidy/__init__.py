@@ -7,8 +7,12 @@ it with the words it rests on. The story of one line:
 2. `facts`      `parse_case`: what is known of applicant, provider, contract, model and spend; what is not known is None
 3. `programme`  `parse_policy`, `shipped_policies`, `applicable`: the versions, and which of them decides on a day
 4. `tagging`    `judge` a spend under a version -> `Ruling` (status, reasons, rate); `tag_line` puts an amount to it and draws
-                on the caps; `select` picks at most one programme; `evaluate` does all of it for a whole case
-5. `reasons`    every code a tag can carry, with its text in zh and en
+                on the limits; `select` picks at most one programme
+5. `batch`      `tag_batch`: many lines of one ruling at once, on arrays, exactly as one after the other
+6. `evaluation` `evaluate`: a whole case, all programmes, at most one selected, one claim on a contract where a rule says so
+7. `trace`      how a tag came about, step by step, for people
+8. `reasons`    every code a tag can carry, with its text in zh and en
+9. `elsewhere`  schemes that pay for something else than a job's cost; `schema`: cases and versions as JSON Schema
 
 Unknown is never guessed: a rule that needs a fact nobody gave makes the line `needs_review` and names the fact.
 """

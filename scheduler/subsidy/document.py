@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from scheduler.domain.faults import Fault
+
 
 class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
@@ -30,8 +32,8 @@ _Loader.add_implicit_resolver(_BOOL, re.compile(r"true|false"), list("tf"))
 
 
 def load_document(content: bytes | str) -> Any:
-    """What a YAML text says. Raises ValueError saying where it is not YAML."""
+    """What a YAML text says. Raises Fault saying where it is not YAML."""
     try:
         return yaml.load(content, _Loader)  # noqa: S506 (a subclass of SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ValueError(f"not a YAML document: {' '.join(str(error).split())}") from None
+        raise Fault("not_a_document", what=" ".join(str(error).split())) from None

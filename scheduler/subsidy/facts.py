@@ -5,6 +5,7 @@ the same definitions. None means unknown, for every fact. Money is micro-CNY; da
 """
 
 import re
+from calendar import monthrange
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -12,13 +13,14 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StrictBool, TypeAdapter
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, StrictBool, TypeAdapter, WithJsonSchema
 
 from scheduler.contract.base import Key, Uscc
 from scheduler.contract.cost import Item
 from scheduler.contract.job import Activity
 from scheduler.contract.registry import Registration, TenantType
 from scheduler.domain.clock import CHINA
+from scheduler.domain.faults import Fault
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.money import format_cny, parse_cny
 
@@ -30,28 +32,31 @@ _CLOSED: ConfigDict = ConfigDict(extra="forbid")
 
 
 def read_micros(raw: object) -> int:
-    """Micro-CNY of a decimal string that is not negative. Raises ValueError saying what is allowed."""
+    """Micro-CNY of a decimal string that is not negative. Raises Fault saying what is allowed."""
     if not isinstance(raw, str):
-        raise ValueError("an amount is a decimal string in quotes, such as '12.50', with at most 6 places")
+        raise Fault("amount_not_text")
     micros = parse_cny(raw)
     if micros < 0:
-        raise ValueError(f"{raw!r} is below zero: an amount of zero or more is allowed")
+        raise Fault("amount_below_zero", value=raw)
     return micros
 
 
 def read_day(raw: object) -> date:
-    """A day from YAML (already a date) or JSON (a string). Raises ValueError saying what is allowed."""
+    """A day from YAML (already a date) or JSON (a string). Raises Fault saying what is allowed."""
     if isinstance(raw, date) and not isinstance(raw, datetime):
         return raw
-    if isinstance(raw, str) and _ISO_DAY.fullmatch(raw):
-        return date.fromisoformat(raw)
-    raise ValueError("a day such as 2025-06-30 is allowed")
+    try:
+        if isinstance(raw, str) and _ISO_DAY.fullmatch(raw):
+            return date.fromisoformat(raw)
+    except ValueError:
+        pass
+    raise Fault("day_malformed")
 
 
 def read_count(raw: object) -> int:
-    """A whole number of zero or more. Raises ValueError saying what is allowed."""
+    """A whole number of zero or more. Raises Fault saying what is allowed."""
     if not isinstance(raw, int) or isinstance(raw, bool) or raw < 0:
-        raise ValueError("a whole number of zero or more is allowed")
+        raise Fault("count_malformed")
     return raw
 
 
@@ -61,21 +66,25 @@ def _moment(raw: object) -> datetime:
     except ValueError:
         moment = None
     if not isinstance(moment, datetime):
-        raise ValueError("a time such as 2025-03-01T00:00:00+08:00 is allowed")
+        raise Fault("time_malformed")
     return moment if moment.tzinfo else moment.replace(tzinfo=CHINA)
 
 
-Micros = Annotated[int, BeforeValidator(read_micros), PlainSerializer(format_cny, return_type=str)]
-Day = Annotated[date, BeforeValidator(read_day)]
-_Count = Annotated[int, BeforeValidator(read_count)]
-_Moment = Annotated[datetime, BeforeValidator(_moment)]
+AMOUNT_SCHEMA = {"type": "string", "pattern": r"^(0|[1-9]\d{0,9})(\.\d{1,6})?$", "description": "CNY, in quotes"}
+DAY_SCHEMA = {"type": "string", "format": "date"}
+COUNT_SCHEMA = {"type": "integer", "minimum": 0}
+
+Micros = Annotated[int, BeforeValidator(read_micros), PlainSerializer(format_cny, return_type=str), WithJsonSchema(AMOUNT_SCHEMA)]
+Day = Annotated[date, BeforeValidator(read_day), WithJsonSchema(DAY_SCHEMA)]
+_Count = Annotated[int, BeforeValidator(read_count), WithJsonSchema(COUNT_SCHEMA)]
+_Moment = Annotated[datetime, BeforeValidator(_moment), WithJsonSchema({"type": "string", "format": "date-time"})]
 _ABSENT = BeforeValidator(lambda raw: {} if raw is None else raw)
 """A section left empty is one of which nothing is known."""
 
 
 def _in_order(start: date | None, end: date | None) -> None:
     if start is not None and end is not None and end < start:
-        raise ValueError("end may not be before start")
+        raise Fault("dates_reversed", first="start", last="end")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +120,7 @@ class ProviderFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContractFacts:
-    """What the voucher subsidises. Raises ValueError when it ends before it starts."""
+    """What the voucher subsidises. Raises Fault when it ends before it starts."""
 
     id: Key | None = None
     signed_on: Day | None = None
@@ -192,7 +201,7 @@ class Case(Facts):
 
     def __post_init__(self) -> None:
         if self.version is not None and self.programme == ALL_PROGRAMMES:
-            raise ValueError("version is allowed only where one programme is named")
+            raise Fault("version_of_all")
 
 
 _CASE = TypeAdapter(Case)
@@ -311,6 +320,21 @@ def _outside_contract(situation: Situation) -> bool | Unknown:
     return Unknown(missing) if missing else False
 
 
+def _term_months(situation: Situation) -> int | Unknown:
+    """The term of the contract in months, one that has begun counting whole: a year is 12, a year and a day 13.
+
+    The first day is not counted, so a term ends on the day that corresponds to its first, or on the last of a month that has no
+    such day (Civil Code of the PRC, articles 201 and 202); one that ends a day earlier, as contracts mostly say it, is no longer.
+    """
+    start, end = situation.facts.contract.start, situation.facts.contract.end
+    missing = tuple(name for name, day in (("contract.start", start), ("contract.end", end)) if day is None)
+    if start is None or end is None:
+        return Unknown(missing)
+    months = (end.year - start.year) * 12 + end.month - start.month
+    corresponding = min(start.day, monthrange(end.year, end.month)[1])
+    return months + 1 if end.day > corresponding else max(1, months)
+
+
 def _table() -> dict[str, Fact]:
     kinds = {
         Kind.FLAG: (
@@ -336,6 +360,7 @@ def _table() -> dict[str, Fact]:
         **{path: Fact(Kind.CHOICE, _given(path), choices) for path, choices in closed.items()},
         **{path: Fact(Kind.FLAG, read) for path, read in derived.items()},
         "line.hardware_class": Fact(Kind.CHOICE, _hardware_class, classes),
+        "contract.term_months": Fact(Kind.COUNT, _term_months),
     }
 
 

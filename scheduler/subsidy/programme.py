@@ -7,6 +7,7 @@ rests on, their source and our confidence in them. Rates and limits are ceilings
 Store the document a version was read from, not this model: amounts in here are micro-CNY.
 """
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +17,27 @@ from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    StrictBool,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from scheduler.contract.base import Key, Text, Wire
 from scheduler.contract.cost import TagStatus
+from scheduler.domain.faults import Fault
 from scheduler.subsidy.document import load_document
 from scheduler.subsidy.facts import FACTS, Day, Kind, Micros, Situation, Unknown, read_count, read_day, read_micros
 from scheduler.subsidy.reasons import TEXTS
 
-_RATE = re.compile(r"0(\.\d{1,4})?|1(\.0{1,4})?")
+RATE_PATTERN = r"0(\.\d{1,4})?|1(\.0{1,4})?"
+_RATE = re.compile(RATE_PATTERN, re.ASCII)
+_OTHER_RATE = re.compile(r"(-?)\d{1,4}(\.\d{1,4})?", re.ASCII)
 _COMPARABLE = {Kind.MONEY: read_micros, Kind.COUNT: read_count, Kind.DAY: read_day}
 
 Confidence = Literal["high", "medium", "low"]
@@ -32,16 +45,26 @@ Confidence = Literal["high", "medium", "low"]
 
 
 def _rate(raw: object) -> Decimal:
-    if not isinstance(raw, str) or not _RATE.fullmatch(raw):
-        raise ValueError("a rate is a decimal string in quotes from '0' to '1' with at most 4 places, such as '0.50'")
-    return Decimal(raw)
+    if isinstance(raw, str) and _RATE.fullmatch(raw):
+        return Decimal(raw)
+    other = _OTHER_RATE.fullmatch(raw) if isinstance(raw, str) else None
+    if other is None:
+        raise Fault("rate_malformed")
+    raise Fault("rate_below_zero" if other[1] else "rate_above_one", value=other[0])
+
+
+def _rate_or_none(raw: object) -> Decimal | None:
+    return None if raw is None else _rate(raw)
 
 
 def _reason_code(code: str) -> str:
     if code not in TEXTS:
-        raise ValueError(f"{code!r} is not a registered reason code; these are: {', '.join(TEXTS)}")
+        raise Fault("reason_code_unknown", value=code, allowed=", ".join(TEXTS))
     return code
 
+
+_RATE_SCHEMA = {"type": "string", "pattern": f"^({RATE_PATTERN})$"}
+_RATE_OR_NULL_SCHEMA = {"type": ["string", "null"], "pattern": f"^({RATE_PATTERN})$"}
 
 ReasonCode = Annotated[Key, AfterValidator(_reason_code)]
 
@@ -83,7 +106,7 @@ class Condition(Wire):
     @classmethod
     def _known_fact(cls, name: str) -> str:
         if name not in FACTS:
-            raise ValueError(f"{name!r} is not a fact a rule may ask for; these are: {', '.join(sorted(FACTS))}")
+            raise Fault("fact_unknown", value=name, allowed=", ".join(sorted(FACTS)))
         return name
 
     @field_validator("at_least", "at_most", mode="before")
@@ -100,9 +123,11 @@ class Condition(Wire):
         given = {name for name in ("is_", "any_of", "at_least", "at_most") if getattr(self, name) is not None}
         if len(given) != 1 or not given <= wanted:
             allowed = {"is_": "is", "any_of": "in"}
-            raise ValueError(f"{self.fact} needs exactly one of: {', '.join(allowed.get(name, name) for name in sorted(wanted))}")
+            names = ", ".join(allowed.get(name, name) for name in sorted(wanted))
+            raise Fault("test_misfits_fact", fact=self.fact, allowed=names)
         if fact.choices is not None and (unheard := set(self.any_of or ()) - fact.choices):
-            raise ValueError(f"{self.fact} is never {', '.join(sorted(unheard))}; it is one of: {', '.join(sorted(fact.choices))}")
+            known = ", ".join(sorted(fact.choices))
+            raise Fault("choice_unknown", fact=self.fact, value=", ".join(sorted(unheard)), allowed=known)
         return self
 
     def check(self, situation: Situation) -> Verdict:
@@ -143,25 +168,45 @@ class Rule(Condition, Evidence):
 class Rate(Evidence):
     """A ceiling on the share that is paid. The first that applies decides; the last applies to whatever is left.
 
-    A `disputed` rate is one the text gives beside the next that applies, without saying which wins: both stay possible.
+    A `disputed` rate is one that is possible beside the next that applies, and nothing known of a case decides between them: both
+    stay possible. A rate of None is one nobody could find out; whatever it might pay is for a person to say.
     """
 
     code: ReasonCode
-    rate: Annotated[Decimal, BeforeValidator(_rate)]
+    rate: Annotated[Decimal | None, BeforeValidator(_rate_or_none), WithJsonSchema(_RATE_OR_NULL_SCHEMA)]
     when: Conditions = ()
     disputed: StrictBool = False
 
 
 class Limit(Evidence):
-    """The most that is paid in a calendar year, micro-CNY."""
+    """The most that is paid, micro-CNY: in a calendar year, or on one claim."""
 
     amount: Micros
 
 
 class Cap(Limit):
-    """A limit per applicant. Beyond it nothing is paid; where `relaxed_when` holds, somebody has to decide about the rest."""
+    """A limit per applicant and year. Beyond it nothing is paid; where `relaxed_when` holds, somebody has to decide about the rest.
+
+    `usual` is what is paid without further ado; what goes beyond it, up to the cap, somebody has to decide about too.
+    """
 
     relaxed_when: Conditions = ()
+    usual: Limit | None = None
+
+    @model_validator(mode="after")
+    def _usual_within(self) -> Self:
+        if self.usual is not None and self.usual.amount > self.amount:
+            raise Fault("usual_above_cap")
+        return self
+
+
+class FundsCeiling(Evidence):
+    """With other public money for the same spend, all of it together is at most this share of the contract's amount.
+
+    What that leaves is the most this programme pays on the contract. Without other money the rate alone bounds it.
+    """
+
+    share: Annotated[Decimal, BeforeValidator(_rate), WithJsonSchema(_RATE_SCHEMA)]
 
 
 class ProgrammeName(Wire):
@@ -170,13 +215,16 @@ class ProgrammeName(Wire):
 
 
 class PolicyVersion(Wire):
-    """One version of a programme, in force from `valid_from` to `valid_until`, both inclusive (None: no end is known).
+    """One version of a programme, in force from `valid_from` to `valid_until`, both inclusive (None: until the next).
 
-    A version that is not `adopted` rests on evidence too weak to decide by itself: it is used only where a case names it.
+    A version that is not `adopted` rests on evidence too weak to decide by itself: it is used only where a case names it. One that
+    `supersedes` another takes its place from its own first day on, whatever end the other states. `sole_on_contract` is the clause
+    by which no other programme may pay for a contract this one pays for.
     """
 
     programme: Key
     version: Key
+    supersedes: Key | None = None
     name: ProgrammeName
     adopted: StrictBool
     confidence: Confidence
@@ -188,18 +236,27 @@ class PolicyVersion(Wire):
     rates: Annotated[tuple[Rate, ...], Field(min_length=1, max_length=16)]
     cap: Cap | None
     pool: Limit | None
+    claim_cap: Limit | None = None
+    funds_ceiling: FundsCeiling | None = None
+    sole_on_contract: Evidence | None = None
     notes: Annotated[str, Field(max_length=4000)] = ""
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Everything in it that rests on words of a source."""
+        usual = self.cap.usual if self.cap else None
+        limits = (self.cap, usual, self.pool, self.claim_cap, self.funds_ceiling, self.sole_on_contract)
+        return (*self.requires, *self.rates, *(limit for limit in limits if limit is not None))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.valid_until is not None and self.valid_until < self.valid_from:
-            raise ValueError("valid_until may not be before valid_from")
+            raise Fault("dates_reversed", first="valid_from", last="valid_until")
         if self.rates[-1].when or self.rates[-1].disputed:
-            raise ValueError("the last of rates must apply to everything left: no when, not disputed")
-        evidence: tuple[Evidence | None, ...] = (*self.requires, *self.rates, self.cap, self.pool)
-        unknown = {item.source for item in evidence if item is not None} - set(self.sources)
+            raise Fault("last_rate_conditional")
+        unknown = {part.source for part in self.evidence} - set(self.sources)
         if unknown:
-            raise ValueError(f"source {', '.join(sorted(unknown))} is not among sources: {', '.join(sorted(self.sources))}")
+            raise Fault("source_unknown", value=", ".join(sorted(unknown)), allowed=", ".join(sorted(self.sources)))
         return self
 
     def in_force(self, on: date) -> bool:
@@ -235,3 +292,23 @@ def applicable(policies: Sequence[PolicyVersion], on: date) -> tuple[PolicyVersi
         if version.valid_from <= on or version.programme not in chosen:
             chosen[version.programme] = version
     return tuple(chosen[programme] for programme in sorted(chosen))
+
+
+def check_versions(policies: Iterable[PolicyVersion]) -> None:
+    """That on no day two adopted versions of one programme would decide. Raises Fault naming the first two that would.
+
+    A version without a stated end ends where the next begins, and so does one that the next supersedes by name. An end that is
+    stated and reaches into the next version is a contradiction between two documents, which somebody has to resolve.
+    """
+    adopted = (policy for policy in policies if policy.adopted)
+    timeline = sorted(adopted, key=lambda policy: (policy.programme, policy.valid_from, policy.version))
+    for earlier, later in itertools.pairwise(timeline):
+        if earlier.programme == later.programme and _overlap(earlier, later):
+            names = {"programme": later.programme, "one": earlier.version, "other": later.version}
+            raise Fault("versions_overlap", field="valid_from", day=later.valid_from.isoformat(), **names)
+
+
+def _overlap(earlier: PolicyVersion, later: PolicyVersion) -> bool:
+    if earlier.valid_from == later.valid_from:
+        return True
+    return earlier.valid_until is not None and later.valid_from <= earlier.valid_until and later.supersedes != earlier.version

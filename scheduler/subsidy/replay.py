@@ -61,6 +61,7 @@ def tags_again(record: CostRecord, context: Context, policies: Mapping[tuple[str
             contract=_micros(tag.contract_remaining_before),
             cap=_micros(tag.cap_remaining_before),
             pool=_micros(tag.pool_remaining_before),
+            claim=_micros(tag.claim_remaining_before),
         )
         tags.append(tag_line(judge(policy, context.facts, spend, day), amount, before)[0])
     return select(tags, context.applied, context.declined)

@@ -4,32 +4,33 @@ Every amount is an estimate, in integer micro-CNY rounded down, and the ledger d
 
 - Missing evidence is `needs_review` and names the fact. Where the status is settled but the rate is not (a startup's uplift,
   a card of unknown class), the estimate is at the lowest rate that remains possible: that much does not depend on the
-  missing fact, and nothing above it is promised.
-- Caps come after rates, and whatever a line takes is gone for the next: lines are tagged in order.
+  missing fact, and nothing above it is promised. A rate nobody knows counts as nothing.
+- Limits come after rates, and whatever a line takes is gone for the next: lines are tagged in order.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from typing import Self
+from typing import NamedTuple, Self
 
-from scheduler.contract.base import Wire
-from scheduler.contract.cost import Item, Tag, TagStatus
-from scheduler.domain.money import MICROS_PER_CNY, format_cny, parse_cny
-from scheduler.subsidy.facts import ALL_PROGRAMMES, Case, Facts, Situation, Spend
-from scheduler.subsidy.programme import PolicyVersion, Verdict, all_hold, applicable
+from scheduler.contract.cost import Tag, TagStatus
+from scheduler.domain.money import format_cny, parse_cny
+from scheduler.subsidy.facts import Facts, Situation, Spend
+from scheduler.subsidy.programme import PolicyVersion, Rate, Verdict, all_hold
 
-_MICROS_PER_FEN = MICROS_PER_CNY // 100
-_STRENGTH = {status: strength for strength, status in enumerate(TagStatus)}
-_CARRYING = (TagStatus.ELIGIBLE, TagStatus.NEEDS_REVIEW)
+STRENGTH = {status: strength for strength, status in enumerate(TagStatus)}
+CARRYING = (TagStatus.ELIGIBLE, TagStatus.NEEDS_REVIEW)
+"""The answers under which money is possible."""
+NO = Verdict(False)
 
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
     """What a policy version says of a spend, before any amount: the same for every line of the same facts.
 
-    `rate` is exact, and 0 where nothing is paid. `cap_relaxed` is whether somebody may grant more than the cap.
+    `rate` is exact, and 0 where nothing is paid. `claim_code` says what the limit on the claim comes from. `cap_relaxed` is whether
+    somebody may grant more than the cap; `cap_reserve` is how much of it, micro-CNY, is only granted by somebody's word.
     """
 
     programme: str
@@ -38,12 +39,14 @@ class Ruling:
     reason_codes: tuple[str, ...]
     missing: tuple[str, ...]
     rate: Decimal
-    cap_relaxed: Verdict
+    cap_relaxed: Verdict = NO
+    cap_reserve: int = 0
+    claim_code: str = "claim_cap_reached"
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What is left before a line, micro-CNY: of the contract's amount, the applicant's year and the pool.
+    """What is left before a line, micro-CNY: of the contract's amount, the applicant's year, the pool and this claim.
 
     None means there is no such limit. A limit whose use is unknown counts as untouched here; the ruling names the fact.
     """
@@ -51,6 +54,7 @@ class Allowance:
     contract: int | None
     cap: int | None
     pool: int | None
+    claim: int | None = None
 
     @classmethod
     def opening(cls, policy: PolicyVersion, facts: Facts) -> Self:
@@ -59,40 +63,45 @@ class Allowance:
             contract=facts.contract.amount,
             cap=None if policy.cap is None else max(0, policy.cap.amount - (facts.used.applicant_year or 0)),
             pool=None if policy.pool is None else max(0, policy.pool.amount - (facts.used.pool_year or 0)),
+            claim=claim_limit(policy, facts)[0],
         )
 
     def less(self, base: int, capped: int) -> "Allowance":
-        """What is left after a line took `base` of the contract and `capped` of cap and pool."""
+        """What is left after a line took `base` of the contract and `capped` of all else."""
         return Allowance(
             contract=None if self.contract is None else self.contract - base,
             cap=None if self.cap is None else self.cap - capped,
             pool=None if self.pool is None else self.pool - capped,
+            claim=None if self.claim is None else self.claim - capped,
         )
 
 
-class TaggedLine(Wire):
-    """A line of a case and every programme's answer to it. `index` counts from 0."""
+class Amounts(NamedTuple):
+    """A line's amount on its way to what may be paid, micro-CNY: each is at most the one before, cut at what was left."""
 
-    index: int
-    item: Item
-    amount: str
-    tags: list[Tag]
+    base: int
+    uncapped: int
+    within_claim: int
+    within_cap: int
+    capped: int
 
 
-class Total(Wire):
-    """One programme over all lines. `status` is the weakest of its lines that carry money, the strongest of all if none does."""
+class Cuts(NamedTuple):
+    """Which limits a line ran into; `usual` is that it went beyond what is paid without somebody's word."""
 
-    capped: str
-    uncapped: str
+    contract: bool
+    claim: bool
+    cap: bool
+    usual: bool
+    pool: bool
+
+
+class Outcome(NamedTuple):
+    """What the cuts of a line make of its ruling."""
+
     status: TagStatus
-
-
-class Evaluation(Wire):
-    """A whole case. `selected` is what would be claimed, per programme, rounded down to the fen."""
-
-    lines: list[TaggedLine]
-    totals: dict[str, Total]
-    selected: dict[str, str]
+    reason_codes: tuple[str, ...]
+    missing: tuple[str, ...]
 
 
 def judge(policy: PolicyVersion, facts: Facts, spend: Spend, on: date) -> Ruling:
@@ -103,120 +112,107 @@ def judge(policy: PolicyVersion, facts: Facts, spend: Spend, on: date) -> Ruling
     """
     situation = Situation(policy.programme, facts, spend)
     failed = [] if policy.in_force(on) else [(TagStatus.INELIGIBLE, "policy_not_in_force")]
-    missing = list(_unknown_limits(policy, facts))
+    missing = list(unknown_limits(policy, facts))
     for rule in policy.requires:
         verdict = rule.check(situation)
         missing.extend(verdict.missing)
         if verdict.holds is False:
             failed.append((rule.otherwise, rule.code))
 
-    status = min((status for status, _ in failed), key=_STRENGTH.__getitem__, default=TagStatus.ELIGIBLE)
+    status = min((status for status, _ in failed), key=STRENGTH.__getitem__, default=TagStatus.ELIGIBLE)
     codes = [code for found, code in failed if status is not TagStatus.NOT_IN_SCOPE or found is status]
-    relaxed = all_hold(policy.cap.relaxed_when, situation) if policy.cap and policy.cap.relaxed_when else Verdict(False)
-    ruling = Ruling(policy.programme, policy.version, status, tuple(codes), (), Decimal(0), relaxed)
-    if status not in _CARRYING:
+    ruling = Ruling(policy.programme, policy.version, status, tuple(codes), (), Decimal(0))
+    if status not in CARRYING:
         return ruling
 
-    rate, rate_codes, rate_missing = _rate(policy, situation)
-    codes.extend(rate_codes)
-    missing.extend(rate_missing)
+    choice = choose_rate(policy, situation)
+    missing.extend(choice.missing)
+    codes.extend(choice.codes)
     if missing:
         codes.append("facts_missing")
-    if missing or "rate_undecided" in rate_codes:
+    if missing or not choice.settled:
         status = TagStatus.NEEDS_REVIEW
-    return replace(ruling, status=status, reason_codes=tuple(codes), missing=tuple(dict.fromkeys(missing)), rate=rate)
+    cap = policy.cap
+    return replace(
+        ruling,
+        status=status,
+        reason_codes=tuple(codes),
+        missing=tuple(dict.fromkeys(missing)),
+        rate=choice.rate,
+        cap_relaxed=all_hold(cap.relaxed_when, situation) if cap and cap.relaxed_when else NO,
+        cap_reserve=cap.amount - cap.usual.amount if cap and cap.usual else 0,
+        claim_code=claim_limit(policy, facts)[1],
+    )
 
 
 def tag_line(ruling: Ruling, amount: int, allowance: Allowance) -> tuple[Tag, Allowance]:
     """The tag of a line of `amount` micro-CNY, and what is left for the next line.
 
-    Base is cut at the contract's amount, the result at cap and pool. Raises ValueError for a negative amount: a correction
-    reverses the tag of the record it corrects.
+    Base is cut at the contract's amount, the result at what may be paid on the claim, to the applicant and from the pool. Raises
+    ValueError for a negative amount: a correction reverses the tag of the record it corrects.
     """
-    if amount < 0:
-        raise ValueError("only an amount of zero or more can be tagged; reverse the original tag instead")
-    status, codes, missing = ruling.status, ruling.reason_codes, ruling.missing
-    base = uncapped = capped = 0
-    if status in _CARRYING:
-        base = amount if allowance.contract is None else min(amount, allowance.contract)
-        numerator, denominator = ruling.rate.as_integer_ratio()
-        uncapped = base * numerator // denominator
-        within_cap = uncapped if allowance.cap is None else min(uncapped, allowance.cap)
-        capped = within_cap if allowance.pool is None else min(within_cap, allowance.pool)
-        beyond_cap = uncapped > within_cap
-        cuts = {
-            "contract_amount_reached": base < amount,
-            "cap_reached": beyond_cap,
-            "cap_may_be_relaxed": beyond_cap and ruling.cap_relaxed.holds is not False,
-            "facts_missing": beyond_cap and ruling.cap_relaxed.missing and not missing,
-            "pool_reached": capped < within_cap,
-        }
-        codes = (*codes, *(code for code, cut in cuts.items() if cut))
-        if cuts["cap_may_be_relaxed"]:
-            status, missing = TagStatus.NEEDS_REVIEW, tuple(dict.fromkeys((*missing, *ruling.cap_relaxed.missing)))
+    check_amount(amount)
+    found = amounts(ruling, amount, allowance)
+    end = outcome(ruling, cuts(ruling, amount, found, allowance))
     tag = Tag(
         programme=ruling.programme,
         version=ruling.version,
-        status=status,
-        reason_codes=list(codes),
-        missing=list(missing),
-        base=format_cny(base),
+        status=end.status,
+        reason_codes=list(end.reason_codes),
+        missing=list(end.missing),
+        base=format_cny(found.base),
         rate=str(ruling.rate),
-        uncapped=format_cny(uncapped),
-        capped=format_cny(capped),
-        contract_remaining_before=_known(allowance.contract, "contract.amount", missing),
-        cap_remaining_before=_known(allowance.cap, "used.applicant_year", missing),
-        pool_remaining_before=_known(allowance.pool, "used.pool_year", missing),
+        uncapped=format_cny(found.uncapped),
+        capped=format_cny(found.capped),
+        contract_remaining_before=known(ruling, "contract.amount", allowance.contract),
+        claim_remaining_before=known(ruling, "contract.other_public_funds", allowance.claim),
+        cap_remaining_before=known(ruling, "used.applicant_year", allowance.cap),
+        pool_remaining_before=known(ruling, "used.pool_year", allowance.pool),
         selected=False,
     )
-    return tag, allowance.less(base, capped)
+    return tag, allowance.less(found.base, found.capped)
 
 
-def select(tags: Sequence[Tag], applied: str | None = None, declined: bool = False) -> list[Tag]:
+def select(tags: Sequence[Tag], applied: str | None = None, declined: bool = False, barred: Collection[str] = ()) -> list[Tag]:
     """The tags of one line with at most one of them selected.
 
     The programme the tenant applied to, while money remains possible under it (`eligible` or `needs_review`); without an
-    application the highest estimate among the eligible, by programme where two are equal. A tenant who declined gets none,
-    and the tags that could have paid say so.
+    application the highest estimate among the eligible, by programme where two are equal. A tenant who declined gets none, and a
+    programme that is `barred` because another has the contract (`rivals`) is not selected: the tags that could have paid say so.
     """
-    paying = [tag for tag in tags if tag.status in _CARRYING and parse_cny(tag.capped) > 0]
+    paying = {tag.programme for tag in tags if tag.status in CARRYING and parse_cny(tag.capped) > 0}
     if declined:
-        return [_declined(tag) if tag in paying else tag for tag in tags]
-    if applied is None:
-        candidates = [tag for tag in paying if tag.status is TagStatus.ELIGIBLE]
-    else:
-        candidates = [tag for tag in paying if tag.programme == applied]
+        return [_with_code(tag, "voucher_declined") if tag.programme in paying else tag for tag in tags]
+    tags = [_with_code(tag, "contract_claimed_elsewhere") if tag.programme in paying & set(barred) else tag for tag in tags]
+    candidates = [tag for tag in tags if tag.programme in paying - set(barred) and _asked_for(tag, applied)]
     best = min(candidates, key=lambda tag: (-parse_cny(tag.capped), tag.programme), default=None)
     return [tag.model_copy(update={"selected": True}) if tag is best else tag for tag in tags]
 
 
-def evaluate(case: Case, policies: Sequence[PolicyVersion]) -> Evaluation:
-    """Every line of a case under the programme it names, or under all, in order, each programme drawing on limits of its own.
+def rivals(policies: Sequence[PolicyVersion], claiming: Collection[str]) -> frozenset[str]:
+    """The programmes that may not pay for a contract of which those in `claiming` pay a part.
 
-    A case that names a programme applies to it. Raises ValueError for a programme or version that is not among `policies`.
+    All others, where one of those in `claiming` must be alone on a contract; and whoever itself must be alone.
     """
-    versions = _named(case, policies)
-    left = {version.programme: Allowance.opening(version, case) for version in versions}
-    applied = None if case.programme == ALL_PROGRAMMES else case.programme
-    lines = []
-    for index, line in enumerate(case.lines):
-        tags = []
-        for version in versions:
-            tag, left[version.programme] = tag_line(judge(version, case, line, case.on), line.amount, left[version.programme])
-            tags.append(tag)
-        lines.append(TaggedLine(index=index, item=line.item, amount=format_cny(line.amount), tags=select(tags, applied)))
-    by_programme = {programme: [tag for line in lines for tag in line.tags if tag.programme == programme] for programme in left}
-    claimed = {programme: _sum(tag.capped for tag in tags if tag.selected) for programme, tags in by_programme.items()}
-    return Evaluation(
-        lines=lines,
-        totals={programme: _total(tags) for programme, tags in by_programme.items()},
-        selected={programme: format_cny(micros - micros % _MICROS_PER_FEN) for programme, micros in claimed.items() if micros},
-    )
+    alone = {policy.programme for policy in policies if policy.sole_on_contract is not None}
+    everyone = {policy.programme for policy in policies}
+    barred = everyone - set(claiming) if alone & set(claiming) else alone - set(claiming) if claiming else set()
+    return frozenset(barred)
 
 
-def _rate(policy: PolicyVersion, situation: Situation) -> tuple[Decimal, tuple[str, ...], tuple[str, ...]]:
-    """The rate, its reason codes and the facts that would settle it: the lowest of those that remain possible."""
-    possible = []
+class Choice(NamedTuple):
+    """The rate of a spend, why, and the facts that would settle it where it is not `settled`; `possible` are those that remain."""
+
+    rate: Decimal
+    codes: tuple[str, ...]
+    missing: tuple[str, ...]
+    settled: bool
+    possible: tuple[Rate, ...]
+
+
+def choose_rate(policy: PolicyVersion, situation: Situation) -> Choice:
+    """The lowest of the rates that remain possible; one that nobody knows is taken as 0."""
+    possible: list[Rate] = []
     missing: list[str] = []
     for rate in policy.rates:
         verdict = all_hold(rate.when, situation)
@@ -226,55 +222,99 @@ def _rate(policy: PolicyVersion, situation: Situation) -> tuple[Decimal, tuple[s
         missing.extend(verdict.missing)
         if verdict.holds and not rate.disputed:
             break
-    lowest = min(rate.rate for rate in possible)
-    if all(rate.rate == lowest for rate in possible):
-        return lowest, (possible[-1].code,), ()
-    return lowest, ("rate_undecided", *(rate.code for rate in possible)), tuple(missing)
+    lowest = min(rate.rate or Decimal(0) for rate in possible)
+    if all(rate.rate == possible[0].rate for rate in possible):
+        return Choice(lowest, (possible[-1].code,), (), possible[0].rate is not None, tuple(possible))
+    return Choice(lowest, ("rate_undecided", *(rate.code for rate in possible)), tuple(missing), False, tuple(possible))
 
 
-def _unknown_limits(policy: PolicyVersion, facts: Facts) -> Iterator[str]:
-    """The facts without which an amount cannot be held to the contract, the cap and the pool."""
+def claim_limit(policy: PolicyVersion, facts: Facts) -> tuple[int | None, str]:
+    """The most that is paid on a claim before its first line, micro-CNY, and the code of where that limit comes from.
+
+    Either the policy's own, or what other public money for the same spend leaves of the share that all of it may reach together.
+    """
+    own = None if policy.claim_cap is None else policy.claim_cap.amount
+    others, amount = facts.contract.other_public_funds, facts.contract.amount
+    if policy.funds_ceiling is None or amount is None or not others:
+        return own, "claim_cap_reached"
+    numerator, denominator = policy.funds_ceiling.share.as_integer_ratio()
+    left = max(0, amount * numerator // denominator - others)
+    return (own, "claim_cap_reached") if own is not None and own <= left else (left, "other_public_funds")
+
+
+def unknown_limits(policy: PolicyVersion, facts: Facts) -> Iterator[str]:
+    """The facts without which an amount cannot be held to the contract, the claim, the cap and the pool."""
     if facts.contract.amount is None:
         yield "contract.amount"
+    if policy.funds_ceiling is not None and facts.contract.other_public_funds is None:
+        yield "contract.other_public_funds"
     if policy.cap is not None and facts.used.applicant_year is None:
         yield "used.applicant_year"
     if policy.pool is not None and facts.used.pool_year is None:
         yield "used.pool_year"
 
 
-def _known(remaining: int | None, use: str, missing: tuple[str, ...]) -> str | None:
-    return None if remaining is None or use in missing else format_cny(remaining)
+def check_amount(amount: int) -> None:
+    if amount < 0:
+        raise ValueError("only an amount of zero or more can be tagged; reverse the original tag instead")
 
 
-def _declined(tag: Tag) -> Tag:
-    return tag.model_copy(update={"reason_codes": [*tag.reason_codes, "voucher_declined"]})
+def amounts(ruling: Ruling, amount: int, allowance: Allowance) -> Amounts:
+    """What becomes of an amount under a ruling; nothing where the ruling pays nothing."""
+    if ruling.status not in CARRYING:
+        return Amounts(0, 0, 0, 0, 0)
+    base = _at_most(amount, allowance.contract)
+    numerator, denominator = ruling.rate.as_integer_ratio()
+    uncapped = base * numerator // denominator
+    within_claim = _at_most(uncapped, allowance.claim)
+    within_cap = _at_most(within_claim, allowance.cap)
+    return Amounts(base, uncapped, within_claim, within_cap, _at_most(within_cap, allowance.pool))
 
 
-def _sum(amounts: Iterable[str]) -> int:
-    return sum(parse_cny(amount) for amount in amounts)
-
-
-def _total(tags: Sequence[Tag]) -> Total:
-    carrying = [tag.status for tag in tags if parse_cny(tag.uncapped) > 0]
-    return Total(
-        capped=format_cny(_sum(tag.capped for tag in tags)),
-        uncapped=format_cny(_sum(tag.uncapped for tag in tags)),
-        status=min(carrying, key=_STRENGTH.__getitem__)
-        if carrying
-        else max((tag.status for tag in tags), key=_STRENGTH.__getitem__),
+def cuts(ruling: Ruling, amount: int, found: Amounts, allowance: Allowance) -> Cuts:
+    """Which limits an amount ran into on the way to what may be paid."""
+    if ruling.status not in CARRYING:
+        return Cuts(False, False, False, False, False)
+    return Cuts(
+        contract=found.base < amount,
+        claim=found.within_claim < found.uncapped,
+        cap=found.within_cap < found.within_claim,
+        usual=allowance.cap is not None and found.capped > 0 and allowance.cap - found.capped < ruling.cap_reserve,
+        pool=found.capped < found.within_cap,
     )
 
 
-def _named(case: Case, policies: Sequence[PolicyVersion]) -> tuple[PolicyVersion, ...]:
-    """The versions a case asks for. Raises ValueError naming the field and what is allowed."""
-    if case.programme == ALL_PROGRAMMES:
-        return applicable(policies, case.on)
-    versions = [version for version in policies if version.programme == case.programme]
-    if not versions:
-        known = ", ".join(sorted({version.programme for version in policies}))
-        raise ValueError(f"programme: {case.programme!r} is not known; allowed: {ALL_PROGRAMMES}, {known}")
-    named = applicable(versions, case.on) if case.version is None else [v for v in versions if v.version == case.version]
-    if not named:
-        known = ", ".join(version.version for version in versions)
-        raise ValueError(f"version: {case.programme} has no version {case.version!r} to decide by; name one of: {known}")
-    return tuple(named)
+def outcome(ruling: Ruling, cut: Cuts) -> Outcome:
+    """Status, reason codes and missing facts of a line of this ruling that was cut like this."""
+    relaxed = cut.cap and ruling.cap_relaxed.holds is not False
+    added = {
+        "contract_amount_reached": cut.contract,
+        ruling.claim_code: cut.claim,
+        "cap_reached": cut.cap,
+        "cap_may_be_relaxed": relaxed,
+        "facts_missing": cut.cap and ruling.cap_relaxed.missing and not ruling.missing,
+        "above_usual_amount": cut.usual,
+        "pool_reached": cut.pool,
+    }
+    return Outcome(
+        TagStatus.NEEDS_REVIEW if relaxed or cut.usual else ruling.status,
+        (*ruling.reason_codes, *(code for code, applies in added.items() if applies)),
+        tuple(dict.fromkeys((*ruling.missing, *ruling.cap_relaxed.missing))) if relaxed else ruling.missing,
+    )
+
+
+def known(ruling: Ruling, fact: str, remaining: int | None) -> str | None:
+    """What remains of a limit, as a tag says it: None where there is no such limit, or what was used of it is not known."""
+    return None if remaining is None or fact in ruling.missing else format_cny(remaining)
+
+
+def _at_most(amount: int, limit: int | None) -> int:
+    return amount if limit is None else min(amount, limit)
+
+
+def _asked_for(tag: Tag, applied: str | None) -> bool:
+    return tag.status is TagStatus.ELIGIBLE if applied is None else tag.programme == applied
+
+
+def _with_code(tag: Tag, code: str) -> Tag:
+    return tag.model_copy(update={"reason_codes": [*tag.reason_codes, code]})

@@ -163,6 +163,14 @@ def test_what_does_not_exist_cannot_be_named(untouched: World, changes: dict[str
     assert found.errors[0].message_zh
 
 
+def test_a_voucher_for_what_is_no_cost_of_a_job_says_what_it_is_for(untouched: World) -> None:
+    body = json.dumps(spec(voucher={"programme": "hangzhou-interest-discount"}))
+    found = problem(_raw(untouched, body), 422, "programme_not_in_scope", "voucher.programme")
+    assert "pays for interest on loans" in found.detail
+    assert "建设单位的贷款利息" in found.detail_zh
+    assert found.errors[0].code == "not_in_scope"
+
+
 def test_another_tenants_job_is_no_dependency(world: World) -> None:
     theirs, mine = world.submit("tenant-b")["id"], world.submit("tenant-a")["id"]
     before = world.rows()

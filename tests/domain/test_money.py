@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scheduler.domain.faults import Fault
 from scheduler.domain.money import MAX_MICROS, MICROS_PER_CNY, SECONDS_PER_HOUR, charge_up_to, format_cny, parse_cny
 
 MICROS = st.integers(-MAX_MICROS, MAX_MICROS)
@@ -53,7 +54,7 @@ def test_an_amount_is_written_with_six_places(micros: int) -> None:
     ],
 )
 def test_anything_else_is_refused_with_what_is_allowed(text: str) -> None:
-    with pytest.raises(ValueError, match="at most 6 places is allowed"):
+    with pytest.raises(ValueError, match="at most 6 places"):
         parse_cny(text)
 
 
@@ -64,7 +65,7 @@ def test_an_amount_beyond_the_limit_is_refused(text: str) -> None:
 
 
 def test_more_digits_than_an_amount_has_are_refused() -> None:
-    with pytest.raises(ValueError, match="is not an amount"):
+    with pytest.raises(ValueError, match="more than the 1000000000 CNY"):
         parse_cny("9" * 4000)
 
 
@@ -76,3 +77,25 @@ def test_charges_of_a_running_total_add_up_to_the_whole(parts: list[tuple[int, i
         assert line >= 0
         total, charged = total + unit_seconds * price, charged + line
     assert charged == total // SECONDS_PER_HOUR
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("0.0000001", "amount_too_precise"),
+        ("-1.1234567", "amount_too_precise"),
+        ("NaN", "amount_not_a_number"),
+        ("-Infinity", "amount_not_a_number"),
+        ("1e6", "amount_with_exponent"),
+        ("1.5E-3", "amount_with_exponent"),
+        ("1000000000.000001", "amount_too_large"),
+        ("99999999999999999999", "amount_too_large"),
+        ("1,000", "amount_malformed"),
+        ("01", "amount_malformed"),
+        ("", "amount_malformed"),
+    ],
+)
+def test_each_way_to_write_no_amount_has_a_code_of_its_own(text: str, code: str) -> None:
+    with pytest.raises(Fault) as caught:
+        parse_cny(text)
+    assert caught.value.code == code

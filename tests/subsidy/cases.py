@@ -10,21 +10,16 @@ from scheduler.subsidy.facts import Case, parse_case
 
 GOLDEN = Path(__file__).parent / "golden"
 
-HANGZHOU: Mapping[str, Any] = {
-    "programme": "hangzhou-compute",
-    "applicant.city": "hangzhou",
-    "provider.city": "hangzhou",
-    "provider.registrations": [{"programme": "hangzhou-compute", "service_item": "gpu-rental", "listed_on": "2024-12-20"}],
-    "lines": [
-        {"item": "accelerator", "hardware_class": "domestic", "amount": "2000000.00"},
-        {"item": "accelerator", "hardware_class": "foreign", "amount": "1000000.00"},
-    ],
-}
 _ON_A_LINE = {"activity": "pretrain", "start": "2025-03-01T00:00:00+08:00", "end": "2025-03-31T00:00:00+08:00"}
 
 
 def golden(name: str) -> Any:
     return load_document((GOLDEN / name).read_bytes())
+
+
+def goldens() -> list[str]:
+    """The golden files: one for each programme, or for a version of it."""
+    return sorted(path.name for path in GOLDEN.glob("*.yaml") if path.name != "base.yaml")
 
 
 def document(*changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,3 +38,7 @@ def document(*changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def case(*changes: Mapping[str, Any]) -> Case:
     return parse_case(document(*changes))
+
+
+HANGZHOU: Mapping[str, Any] = golden("hangzhou-compute-2024.yaml")["base"]
+BEIJING: Mapping[str, Any] = golden("beijing-compute.yaml")["base"]

@@ -1,14 +1,26 @@
 """Policy versions as data: what is refused and how, what is shipped, and which version decides on a day."""
 
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
+import scheduler.subsidy
+from scheduler.domain.faults import Fault
 from scheduler.subsidy.document import load_document
 from scheduler.subsidy.facts import FACTS, Situation, Unknown
-from scheduler.subsidy.programme import Condition, PolicyVersion, Verdict, all_hold, applicable, parse_policy, shipped_policies
+from scheduler.subsidy.programme import (
+    Condition,
+    PolicyVersion,
+    Verdict,
+    all_hold,
+    applicable,
+    check_versions,
+    parse_policy,
+    shipped_policies,
+)
 
 from .cases import case
 
@@ -29,6 +41,10 @@ rates:
 cap: {amount: "100.00", text: 最高, source: measures, confidence: high}
 pool: null
 """
+
+
+EVIDENCE = {"text": "x", "source": "measures", "confidence": "low"}
+CAP = {**EVIDENCE, "amount": "100.00"}
 
 
 def policy(**changes: Any) -> dict[str, Any]:
@@ -66,8 +82,16 @@ def test_days_may_come_from_json() -> None:
         (policy(cap={"amount": 1.5, "text": "x", "source": "measures", "confidence": "low"}), ("cap", "amount"), "in quotes"),
         (policy(sources={"other": {"title": "x", "found_at": ["y"]}}), (), "source measures is not among sources: other"),
         (policy(rates=[]), ("rates",), "at least 1"),
-        (rate(rate="1.01"), ("rates", 0, "rate"), "from '0' to '1'"),
-        (rate(rate="-0.1"), ("rates", 0, "rate"), "from '0' to '1'"),
+        (rate(rate="1.01"), ("rates", 0, "rate"), "more than the whole"),
+        (rate(rate="50"), ("rates", 0, "rate"), "more than the whole"),
+        (rate(rate="-0.1"), ("rates", 0, "rate"), "below zero"),
+        (policy(claim_cap={**EVIDENCE, "amount": "-0.01"}), ("claim_cap", "amount"), "below zero"),
+        (policy(funds_ceiling={**EVIDENCE, "share": "1.5"}), ("funds_ceiling", "share"), "more than the whole"),
+        (
+            policy(cap={**CAP, "usual": {**CAP, "amount": "100.01"}}),
+            ("cap",),
+            "usual may not be more than the cap itself",
+        ),
         (rate(rate=0.5), ("rates", 0, "rate"), "in quotes"),
         (rate(rate="NaN"), ("rates", 0, "rate"), "from '0' to '1'"),
         (rate(code="rate_secret"), ("rates", 0, "code"), "not a registered reason code"),
@@ -136,25 +160,82 @@ def test_every_fact_can_be_read_and_none_of_an_empty_case_is_known_beyond_its_it
 
 
 def test_shipped_versions() -> None:
-    assert [(version.programme, version.version) for version in shipped_policies()] == [
-        ("hangzhou-compute", "2024"),
-        ("shenzhen-training", "2024"),
-        ("shenzhen-training", "2026-guide"),
+    assert [f"{version.programme} {version.version}" for version in shipped_policies()] == [
+        "beijing-compute 2023-25",
+        "guizhou-compute 2024",
+        "hangzhou-compute 2024",
+        "hangzhou-compute 2025",
+        "henan-compute 2023",
+        "henan-compute 2025",
+        "shanghai-compute 2025",
+        "shanghai-innovation 2023",
+        "shenzhen-corpus 2024",
+        "shenzhen-model 2024",
+        "shenzhen-training 2024",
+        "shenzhen-training 2026-guide",
     ]
 
 
 @pytest.mark.parametrize("version", shipped_policies(), ids=lambda version: f"{version.programme}-{version.version}")
 def test_shipped_versions_use_every_source_they_name(version: PolicyVersion) -> None:
-    cited = {part.source for part in (*version.requires, *version.rates, version.cap, version.pool) if part is not None}
-    assert cited == set(version.sources)
+    assert {part.source for part in version.evidence} == set(version.sources)
 
 
-def test_adopted_versions_of_a_programme_never_overlap() -> None:
-    adopted = [version for version in shipped_policies() if version.adopted]
-    for one in adopted:
-        assert [other.version for other in adopted if other.programme == one.programme and other.in_force(one.valid_from)] == [
-            one.version
-        ]
+def test_shipped_files_are_where_their_names_say() -> None:
+    folder = Path(scheduler.subsidy.__file__).parent / "programmes"
+    found = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml")}
+    assert found == {f"{version.programme}/{version.version}" for version in shipped_policies()}
+
+
+def dated(version: str, valid_from: str, valid_until: str | None, **changes: Any) -> PolicyVersion:
+    return parse_policy(policy(version=version, valid_from=valid_from, valid_until=valid_until, **changes))
+
+
+def test_shipped_versions_never_overlap() -> None:
+    check_versions(shipped_policies())
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [
+        pytest.param([dated("1", "2024-01-01", "2024-12-31"), dated("2", "2025-01-01", None)], id="one after the other"),
+        pytest.param([dated("2", "2025-06-01", None), dated("1", "2024-01-01", None)], id="no end stated: until the next"),
+        pytest.param(
+            [dated("1", "2024-01-01", "2025-12-31"), dated("2", "2025-06-01", None, supersedes="1")], id="superseded by name"
+        ),
+        pytest.param(
+            [dated("1", "2024-01-01", "2025-12-31"), dated("2", "2025-06-01", None, adopted=False)],
+            id="not adopted",
+        ),
+        pytest.param(
+            [dated("1", "2024-01-01", "2025-12-31"), dated("2", "2025-06-01", None, programme="another")], id="another programme"
+        ),
+        pytest.param(
+            [
+                dated("1", "2024-01-01", "2026-12-31"),
+                dated("2", "2025-01-01", "2025-12-31", supersedes="1"),
+                dated("3", "2026-01-01", None),
+            ],
+            id="what was superseded does not come back",
+        ),
+    ],
+)
+def test_versions_that_follow_each_other_may_stand_together(versions: list[PolicyVersion]) -> None:
+    check_versions(versions)
+
+
+@pytest.mark.parametrize(
+    "versions",
+    [
+        pytest.param([dated("1", "2024-01-01", "2025-06-01"), dated("2", "2025-06-01", None)], id="a day in common"),
+        pytest.param([dated("1", "2024-01-01", "2025-06-30"), dated("2", "2025-06-01", None, supersedes="0")], id="another's"),
+        pytest.param([dated("1", "2025-06-01", None), dated("2", "2025-06-01", None, supersedes="1")], id="the same first day"),
+    ],
+)
+def test_two_versions_that_would_both_decide_are_refused(versions: list[PolicyVersion]) -> None:
+    with pytest.raises(Fault, match="test-compute 1 and 2 would both decide on 2025-06-01") as caught:
+        check_versions(reversed(versions))
+    assert caught.value.code == "versions_overlap"
 
 
 def test_the_version_that_began_last_decides_and_an_unadopted_one_never_by_itself() -> None:

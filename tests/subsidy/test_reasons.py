@@ -1,11 +1,11 @@
 """Every code a tag can carry has a text in both languages."""
 
+import inspect
 import re
-from pathlib import Path
 
 import pytest
 
-import scheduler.subsidy.tagging
+from scheduler.subsidy import elsewhere, tagging
 from scheduler.subsidy.programme import shipped_policies
 from scheduler.subsidy.reasons import TEXTS, texts
 
@@ -14,7 +14,7 @@ def produced_codes() -> set[str]:
     """Codes of shipped rules and rates, and every code written out in the tagging itself."""
     rules = {rule.code for version in shipped_policies() for rule in version.requires}
     rates = {rate.code for version in shipped_policies() for rate in version.rates}
-    source = Path(scheduler.subsidy.tagging.__file__).read_text("utf-8")
+    source = "".join(inspect.getsource(module) for module in (tagging, elsewhere))
     quoted = set(re.findall(r'"([a-z]+(?:_[a-z]+)+)"', source))
     return rules | rates | (quoted - {"reason_codes"})
 
