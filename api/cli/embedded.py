@@ -1,4 +1,4 @@
-"""A whole city on this machine: API, dispatcher, Valkey, a node agent, and three clusters, one of them a real Ray.
+"""A whole city on this machine: API, dispatcher, relay, Valkey, a node agent, and three clusters, one of them a real Ray.
 
 The two other clusters are recorded sites: their agents report an inventory from a file and play runs back. Everything else is
 the same code, started the same way, as in a city spread over a country; the difference is a URL.
@@ -31,11 +31,14 @@ from scheduler.contract.registry import Cluster, Contract, Launcher, PriceEntry,
 from scheduler.service.dispatcher import utc_now
 from scheduler.service.tags import claim_day
 from scheduler.store.migrate import migrate
+from scheduler.store.stream import STREAM
 from scheduler.subsidy.programme import shipped_documents
 
 READY_SECONDS = 90.0
 POLL_SECONDS = 0.1
 HOST = "127.0.0.1"
+LEDGER_COMMANDS = "+ping +hello +client|setinfo +xgroup|create +xreadgroup +xautoclaim +xack"
+"""What a ledger may say to Redis: all that the reference consumer says."""
 
 Say = Callable[[str], None]
 
@@ -99,8 +102,9 @@ def _start(folder: Folder, settings: Settings, port: int, valkey: Path, children
         folder.note_url(url)
         say("registry")
         _register(folder, operator)
-        say("dispatcher, agents, Ray")
+        say("dispatcher, relay, agents, Ray")
         children.start("dispatcher", _suanwang("dispatcher", "--meter-seconds", str(settings.meter_seconds)), stores)
+        children.start("relay", _suanwang("relay"), stores)
         _start_agents(city, settings)
         for cluster in _clusters():
             _wait(children, f"cluster-{cluster.id}", f"cluster {cluster.id}", partial(_is_heard, operator, cluster.id))
@@ -108,13 +112,26 @@ def _start(folder: Folder, settings: Settings, port: int, valkey: Path, children
 
 
 def _start_valkey(folder: Folder, children: Children, server: Path) -> str:
-    """A real server on loopback, with a password that is in no command line and memory only: Redis may be lost at any moment."""
-    port, password = _free_port(), secrets.token_hex(32)
+    """A real server on loopback, with passwords that are in no command line and memory only: Redis may be lost at any moment.
+
+    The ledger has a user of its own that sees nothing but the cost stream; its address is among the tokens, as `ledger-redis`.
+    """
+    port, password, of_ledger = _free_port(), secrets.token_hex(32), secrets.token_hex(32)
     data = folder.part("valkey")
     config = data / "valkey.conf"
-    lines = (f"port {port}", f"bind {HOST}", f"requirepass {password}", f'dir "{data}"', 'save ""', "appendonly no", "daemonize no")
+    lines = (
+        f"port {port}",
+        f"bind {HOST}",
+        f"requirepass {password}",
+        f"user ledger on >{of_ledger} ~{STREAM} resetchannels -@all {LEDGER_COMMANDS}",
+        f'dir "{data}"',
+        'save ""',
+        "appendonly no",
+        "daemonize no",
+    )
     with os.fdopen(os.open(config, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write("\n".join(lines) + "\n")
+    folder.keep_token("ledger-redis", f"redis://ledger:{of_ledger}@{HOST}:{port}/0")
     children.start("valkey", [str(server), str(config)])
     _wait(children, "valkey", "Valkey", lambda: _listens(port))
     return f"redis://:{password}@{HOST}:{port}/0"

@@ -31,6 +31,7 @@ _COMMANDS = {
     "agent": "api.cli.main:agent",
     "api": "api.cli.servers:api",
     "dispatcher": "api.cli.servers:dispatcher",
+    "relay": "api.cli.servers:relay",
     "migrate": "api.cli.servers:migrate",
     "token": "api.cli.servers:token",
 }

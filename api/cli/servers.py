@@ -13,7 +13,7 @@ import typer
 import uvicorn
 from prometheus_client import start_http_server
 from redis import Redis, RedisError
-from redis.backoff import NoBackoff
+from redis.backoff import EqualJitterBackoff, NoBackoff
 from redis.retry import Retry
 from sqlalchemy.exc import ArgumentError, OperationalError
 
@@ -21,17 +21,22 @@ from agents.signals import stop_on_signals
 from api.app import create_app
 from api.city import DEFAULT_PUBLIC_URL, City
 from api.cli.errors import UsageProblemError
+from api.cli.probes import start_probes
 from api.routers.registry import store_token
 from scheduler.contract.registry import Role, TokenRequest
 from scheduler.service.dispatcher import Dispatcher, Pace, make_id, utc_now
 from scheduler.service.expiry import Patience
 from scheduler.service.metrics import RoundMetrics
+from scheduler.service.relay import WINDOW, Relay, RelayMetrics
 from scheduler.store.database import CITY, Database
 from scheduler.store.live import Live
 from scheduler.store.migrate import migrate as migrate_database
+from scheduler.store.stream import CostStream
 
 SECRET_BYTES = 32
 REDIS_TIMEOUT_SECONDS = 2
+BACKOFF_SECONDS = 0.25
+MAX_BACKOFF_SECONDS = 15.0
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 DatabaseUrl = Annotated[str, typer.Option("--database", envvar="SUANWANG_DATABASE_URL", show_envvar=True, help="SQLAlchemy URL.")]
@@ -87,6 +92,27 @@ def dispatcher(
         Dispatcher(city.database, city.live, holder, pace, utc_now, metrics).run(stop)
 
 
+def relay(
+    database: DatabaseUrl,
+    redis: RedisUrl,
+    public_url: PublicUrl = DEFAULT_PUBLIC_URL,
+    window: Annotated[int, typer.Option(min=1, max=10_000_000, help="Records kept in the stream; older ones over HTTP.")] = WINDOW,
+    probe_host: Annotated[str, typer.Option(help="Address for /livez, /readyz and /metrics.")] = "127.0.0.1",
+    probe_port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port for those; none without it.")] = None,
+) -> None:
+    """Copy cost records into the Redis stream that ledgers read. Any number may run."""
+    if probe_port is not None:
+        check_port(probe_host, probe_port, "--probe-port")
+    logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    source, metrics = checked_url(public_url), RelayMetrics()
+    stream = CostStream(redis_client(redis), window)
+    copier = Relay(open_database(database), stream, source, metrics, EqualJitterBackoff(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS))
+    if probe_port is not None:
+        start_probes(probe_host, probe_port, metrics.registry, lambda: copier.is_ready)
+    with stop_on_signals() as stop:
+        copier.run(stop)
+
+
 def migrate(database: DatabaseUrl) -> None:
     """Bring a database to this release's schema."""
     migrate_database(open_database(database))
@@ -117,13 +143,21 @@ def issue_token(database: Database, request: TokenRequest) -> str:
 
 def open_city(database: str, redis: str) -> City:
     """A city's stores by URL. Raises UsageProblemError where one does not answer."""
-    deadlines = {"socket_timeout": REDIS_TIMEOUT_SECONDS, "socket_connect_timeout": REDIS_TIMEOUT_SECONDS}
-    client = Redis.from_url(redis, **deadlines, retry=Retry(NoBackoff(), 0))  # whoever asked decides whether to ask again
+    client = redis_client(redis)
     try:
         client.ping()
     except RedisError as error:
         raise UsageProblemError(f"Redis does not answer ({type(error).__name__}): start it, or correct --redis") from error
     return City(open_database(database), Live(client), utc_now, make_id, make_secret)
+
+
+def redis_client(url: str) -> Redis:
+    """A client that connects when it is first used. Raises UsageProblemError for a URL that is none."""
+    deadlines = {"socket_timeout": REDIS_TIMEOUT_SECONDS, "socket_connect_timeout": REDIS_TIMEOUT_SECONDS}
+    try:
+        return Redis.from_url(url, **deadlines, retry=Retry(NoBackoff(), 0))  # whoever asked decides whether to ask again
+    except ValueError as error:
+        raise UsageProblemError("that is no Redis URL: correct --redis, such as redis://127.0.0.1:6379/0") from error
 
 
 def open_database(url: str) -> Database:

@@ -2,15 +2,21 @@
 
 import os
 import signal
+import sqlite3
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
+from redis.exceptions import NoPermissionError
 
 from scheduler.billing.reconcile import Books
+from scheduler.store.stream import STREAM
 from tests.cli.city import UpCity, gone, up, wait
 
 pytestmark = [pytest.mark.processes, pytest.mark.timeout(300)]
@@ -114,7 +120,8 @@ def test_a_second_city_in_the_same_folder_or_port_is_refused(city: UpCity, tmp_p
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "already running" in result.stderr
     port = city.folder.url().rsplit(":", 1)[1]
-    from tests.cli.city import suanwang
+    from scheduler.store.stream import STREAM
+from tests.cli.city import suanwang
 
     result = suanwang("up", "--data", str(tmp_path / "other"), "--port", port)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
@@ -136,3 +143,27 @@ def test_ctrl_c_stops_every_process_and_the_next_start_goes_on(tmp_path: Path) -
         family = second.family()
         second.process.kill()
         assert gone(family, 30), "not even a killed city leaves a process behind"
+
+
+def test_a_ledger_follows_through_the_stream_and_sees_nothing_else(city: UpCity, tmp_path: Path) -> None:
+    address = city.folder.token("ledger-redis")
+    with Redis.from_url(address) as redis:
+        for forbidden in ("GET suanwang:nodes:heard", f"DEL {STREAM}", f"XADD {STREAM} * a b", "KEYS *", "FLUSHALL"):
+            with pytest.raises(NoPermissionError):
+                redis.execute_command(*forbidden.split(" "))
+    tokens, mine = city.folder.root / "tokens", tmp_path / "ledger.db"
+    script = Path(__file__).parents[2] / "deploy" / "ledger-consumer" / "consumer.py"
+    command = [sys.executable, str(script), city.folder.url(), str(tokens / "ledger"), str(tokens / "ledger-redis"), str(mine)]
+    with city.client("tenant-qiantang") as tenant, city.client("ledger") as ledger, subprocess.Popen(command) as consumer:
+        job = tenant.submit(gang("followed")).id
+        wait(lambda: tenant.job(job).state == "succeeded" and tenant.costs(job).state == "final", 90)
+        expected = [(record["sequence"], record["hash"]) for record in ledger.cost_records()]
+        try:
+            wait(lambda: _kept(mine) == expected)
+        finally:
+            consumer.kill()
+
+
+def _kept(ledger: Path) -> list[tuple[int, str]]:
+    with closing(sqlite3.connect(ledger)) as connection:
+        return connection.execute("SELECT sequence, hash FROM records ORDER BY sequence").fetchall()
