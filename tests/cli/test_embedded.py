@@ -120,8 +120,7 @@ def test_a_second_city_in_the_same_folder_or_port_is_refused(city: UpCity, tmp_p
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
     assert "already running" in result.stderr
     port = city.folder.url().rsplit(":", 1)[1]
-    from scheduler.store.stream import STREAM
-from tests.cli.city import suanwang
+    from tests.cli.city import suanwang
 
     result = suanwang("up", "--data", str(tmp_path / "other"), "--port", port)
     assert (result.returncode, result.stderr.count("\n")) == (2, 1)
@@ -154,14 +153,16 @@ def test_a_ledger_follows_through_the_stream_and_sees_nothing_else(city: UpCity,
     tokens, mine = city.folder.root / "tokens", tmp_path / "ledger.db"
     script = Path(__file__).parents[2] / "deploy" / "ledger-consumer" / "consumer.py"
     command = [sys.executable, str(script), city.folder.url(), str(tokens / "ledger"), str(tokens / "ledger-redis"), str(mine)]
-    with city.client("tenant-qiantang") as tenant, city.client("ledger") as ledger, subprocess.Popen(command) as consumer:
-        job = tenant.submit(gang("followed")).id
-        wait(lambda: tenant.job(job).state == "succeeded" and tenant.costs(job).state == "final", 90)
-        expected = [(record["sequence"], record["hash"]) for record in ledger.cost_records()]
-        try:
-            wait(lambda: _kept(mine) == expected)
-        finally:
-            consumer.kill()
+    consumer = subprocess.Popen(command)
+    try:
+        with city.client("tenant-qiantang") as tenant, city.client("ledger") as ledger:
+            job = tenant.submit(gang("followed")).id
+            wait(lambda: tenant.job(job).state == "succeeded" and tenant.costs(job).state == "final", 90)
+            expected = [(record["sequence"], record["hash"]) for record in ledger.cost_records()]
+        wait(lambda: _kept(mine) == expected)
+    finally:
+        consumer.kill()
+        consumer.wait()
 
 
 def _kept(ledger: Path) -> list[tuple[int, str]]:
