@@ -21,6 +21,7 @@ from api.routers import (
     queues,
     registry,
     scheduling,
+    statements,
     windows,
 )
 
@@ -58,6 +59,7 @@ def build_app() -> FastAPI:
         links,
         queues,
         scheduling,
+        statements,
         windows,
         clusters,
         costs,

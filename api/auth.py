@@ -68,6 +68,7 @@ def _only(*roles: Role) -> Callable[[Principal], Principal]:
 
 TenantOnly = Annotated[Principal, Depends(_only(Role.TENANT))]
 TenantOrStaff = Annotated[Principal, Depends(_only(Role.TENANT, Role.OPERATOR, Role.FINANCE))]
+TenantOrFinance = Annotated[Principal, Depends(_only(Role.TENANT, Role.FINANCE))]
 TenantOrOperator = Annotated[Principal, Depends(_only(Role.TENANT, Role.OPERATOR))]
 OperatorOnly = Annotated[Principal, Depends(_only(Role.OPERATOR))]
 Staff = Annotated[Principal, Depends(_only(Role.OPERATOR, Role.FINANCE))]

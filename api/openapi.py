@@ -66,6 +66,8 @@ def _statuses(method: str, operation: Mapping[str, Any]) -> Iterator[int]:
         yield 409
     if operation["operationId"] == "submit_job":
         yield 429
+    if operation["operationId"] == "get_statement":
+        yield 501
 
 
 def _codes_by_status() -> Mapping[int, list[str]]:

@@ -112,6 +112,33 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "a value holds what the database cannot, such as a NUL character",
         "某个值含有数据库无法保存的内容,例如 NUL 字符",
     ),
+    "month_not_begun": (
+        422,
+        "Month has not begun",
+        "month: {month} has not begun; a month up to the present one is allowed",
+        "month:账期 {month} 尚未开始,须为当前或以前的月份",
+    ),
+    "statement_too_large": (
+        422,
+        "Statement too large",
+        "this statement has more than the {limit} {noun} that are allowed here; ask by=model, for one tenant or provider, or use "
+        "`suanwang statements`",
+        "该对账单超过此处允许的 {limit} {noun_zh};请使用 by=model、限定租户或提供方,或使用 suanwang statements",
+    ),
+    "export_not_installed": (501, "Format not installed", "{what} (where the API runs)", "服务端未安装该格式所需组件:{what}"),
+    "tenant_needed": (
+        422,
+        "Tenant needed",
+        "tenant: say whose application it is; tenants choose the ids of their applications",
+        "tenant:请指明申领所属租户,申领编号由各租户自定",
+    ),
+    "nothing_claimed": (404, "Nothing claimed", "no cost record belongs to the claim {what}", "没有费用记录属于申领 {what}"),
+    "claim_too_large": (
+        422,
+        "Claim too large",
+        "this claim has more than the {limit} records that are allowed here; use `suanwang claim-pack`",
+        "该申领超过此处允许的 {limit} 条记录,请使用 suanwang claim-pack",
+    ),
     "internal_error": (500, "Internal error", "something went wrong on our side; it has been logged", "服务内部错误,已记录"),
     "store_unavailable": (503, "Store unavailable", "a store is not answering; try again shortly", "存储暂不可用,请稍后重试"),
 }

@@ -14,7 +14,7 @@ from scheduler.contract.inventory import Inventory
 from scheduler.contract.job import AttemptList, EventPage, JobPage, JobView
 from scheduler.contract.links import LinkView
 from scheduler.contract.problem import Problem
-from scheduler.contract.registry import ClusterView, PriceView, TokenIssued, TokenRequest
+from scheduler.contract.registry import ClusterView, PriceView, Provider, Tenant, TokenIssued, TokenRequest
 from scheduler.contract.scheduling import SchedulingPolicy
 from scheduler.contract.sync import LogView
 from scheduler.contract.window import WindowView
@@ -97,6 +97,12 @@ class Client:
     def clusters(self) -> list[ClusterView]:
         return _read_as(self._request("GET", "/v1/clusters"), TypeAdapter(list[ClusterView]))
 
+    def tenants(self) -> list[Tenant]:
+        return _read_as(self._request("GET", "/v1/tenants"), TypeAdapter(list[Tenant]))
+
+    def providers(self) -> list[Provider]:
+        return _read_as(self._request("GET", "/v1/providers"), TypeAdapter(list[Provider]))
+
     def links(self) -> list[LinkView]:
         return _read_as(self._request("GET", "/v1/links"), TypeAdapter(list[LinkView]))
 
@@ -144,6 +150,14 @@ class Client:
         """The facts that decided the tags of the records that name them."""
         return _read_as(self._request("GET", f"/v1/cost-contexts/{sha256}"), TypeAdapter(dict[str, Any]))
 
+    def head_sequence(self) -> int:
+        """The sequence of the last cost record."""
+        return self._get("/v1/cost-records", _FeedPage, after=0, limit=1).head_sequence
+
+    def download(self, path: str, accept: str, query: Query) -> bytes:
+        """A document in the form somebody accepts, as it is."""
+        return self._request("GET", path, query=query, accept=accept).content
+
     def is_ready(self) -> bool:
         """Whether the city and its stores answer."""
         try:
@@ -167,9 +181,15 @@ class Client:
         return _read(self._request("POST", path, body, key or uuid4().hex), answer)
 
     def _request(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, key: str | None = None, query: Query | None = None
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        key: str | None = None,
+        query: Query | None = None,
+        accept: str = "application/json",
     ) -> httpx.Response:
-        headers = {"Idempotency-Key": key} if key else {}
+        headers = {"Accept": accept, **({"Idempotency-Key": key} if key else {})}
         params = {name: value for name, value in (query or {}).items() if value is not None}
         try:
             response = self._http.request(method, path, json=body, headers=headers, params=params)

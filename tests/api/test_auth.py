@@ -64,6 +64,9 @@ MATRIX = {
     ("GET", "/v1/cost-records/{record_id}"): LEDGER | FINANCE,
     ("GET", "/v1/cost-contexts/{sha256}"): LEDGER | FINANCE,
     ("GET", "/v1/schemas/cost-record.v1.json"): ANYONE,
+    ("GET", "/v1/statements/{month}"): TENANT | FINANCE,
+    ("GET", "/v1/applications/{application}/claim-pack"): TENANT | FINANCE,
+    ("GET", "/v1/contracts/{contract_id}/claim-packs/{programme}/{year}"): TENANT | FINANCE,
 }
 """Every route that needs a token, and the roles it answers."""
 
@@ -80,6 +83,11 @@ def _path(route: Route) -> str:
         .replace("{window_id}", "win-none")
         .replace("{record_id}", "cost-none")
         .replace("{sha256}", "0" * 64)
+        .replace("{month}", "2026-11")
+        .replace("{application}", "A-none")
+        .replace("{contract_id}", "C-none")
+        .replace("{programme}", "none")
+        .replace("{year}", "2026")
     )
 
 
