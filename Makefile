@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test fuzz check bench clean
 
 install: .venv/.installed
 
@@ -18,7 +18,12 @@ demo: install
 	$(BIN)/suanwang demo
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --hypothesis-profile=ci
+
+# The property tests alone, on examples found at random (tests/conftest.py), so many times or until one fails.
+ROUNDS ?= 10
+fuzz: install
+	for round in $$(seq $(ROUNDS)); do $(BIN)/pytest -m hypothesis || exit 1; done
 
 check: install
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from scheduler.contract.answers import (
     HelpfulChange,
     PlacementOption,
     PlaceRefusal,
+    PriceShare,
     QueuePosition,
     Quote,
     StagingEstimate,
@@ -30,7 +31,8 @@ from scheduler.engine.answers import PastUse, Position, Refusal
 from scheduler.engine.deadline import prospect_of_run
 from scheduler.engine.start import Method, Start
 from scheduler.engine.what_if import Change
-from scheduler.service.answers import Amounts, Answered, PricedOption, counts
+from scheduler.service.answers import Amounts, Answered, PricedOption
+from scheduler.service.estimate import Share, counts
 from scheduler.store.tables import AttemptRow, JobRow
 from scheduler.subsidy.reasons import texts
 
@@ -141,7 +143,8 @@ def _option(priced: PricedOption, recorded: frozenset[str], language: Language) 
         staging=_staging(priced),
         per_hour=_amounts(priced.per_hour),
         whole_run=_amounts(priced.whole_run),
-        voucher=_voucher(priced.tag, language) if priced.tag else None,
+        prices=[_share(each, language) for each in priced.estimate.shares],
+        voucher=_voucher(priced.estimate.tag, priced.estimate.voucher_micros, language) if priced.estimate.tag else None,
     )
 
 
@@ -154,12 +157,27 @@ def _staging(priced: PricedOption) -> StagingEstimate:
     )
 
 
-def _voucher(tag: Tag, language: Language) -> VoucherEstimate:
+def _share(share: Share, language: Language) -> PriceShare:
+    return PriceShare(
+        item=share.item,
+        price_version=share.rate.version,
+        tier=share.rate.tier,
+        off_peak=share.rate.off_peak,
+        list_price=format_cny(share.rate.list_micros),
+        contracted_price=format_cny(share.rate.contracted_micros),
+        unit_seconds=share.unit_seconds,
+        list_amount=format_cny(share.list_micros),
+        contracted_amount=format_cny(share.contracted_micros),
+        reasons=[reason_view(reason, language) for reason in share.rate.reasons()],
+    )
+
+
+def _voucher(tag: Tag, micros: int, language: Language) -> VoucherEstimate:
     return VoucherEstimate(
         programme=tag.programme,
         version=tag.version,
         status=tag.status,
-        estimate=tag.capped,
+        estimate=format_cny(micros),
         counted=counts(tag),
         reasons=[ReasonView(code=code, text=texts(code, language)) for code in tag.reason_codes],
     )

@@ -73,6 +73,18 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "deadline: {deadline} is past; a moment after {now} is needed",
         "deadline:{deadline} 已过去,须为 {now} 之后的时间",
     ),
+    "price_in_past": (
+        422,
+        "Price in the past",
+        "effective_from: {effective_from} is past; time that is over keeps its price: {now} or later is needed",
+        "effective_from:{effective_from} 已过去;已过去的时间价格不变,须不早于 {now}",
+    ),
+    "price_in_posted_time": (
+        422,
+        "Price in posted time",
+        "effective_from: {effective_from} lies before {posted}, up to which cost lines are posted, which cannot change",
+        "effective_from:{effective_from} 早于 {posted},该集群的费用行已入账至该时间,不可更改",
+    ),
     "job_never_fits": (422, "Larger than any cluster", "{reason}; nothing was stored", "{reason_zh};未保存"),
     "idempotency_key_reused": (
         422,

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from scheduler.contract.job import JobSpec
+from scheduler.contract.price import PriceEntry
 from scheduler.contract.registry import (
     Cluster,
     Contract,
@@ -24,8 +25,8 @@ from scheduler.contract.registry import (
     TenantType,
 )
 from scheduler.domain.clock import CHINA
-from scheduler.domain.money import parse_cny
 from scheduler.domain.states import AttemptState, JobState
+from scheduler.service import prices
 from scheduler.service.lifecycle import submit
 from scheduler.store.database import Database, Scope
 from scheduler.store.tables import (
@@ -143,18 +144,17 @@ def hopper(hostname: str, **changes: Any) -> list[dict[str, Any]]:
 
 
 def price_row(
-    cluster_id: str, model: str | None, contracted: str, since: datetime = LONG_AGO, list_price: str | None = None
+    cluster_id: str, model: str | None, contracted: str, since: datetime = LONG_AGO, list_price: str | None = None, **changes: Any
 ) -> PriceRow:
-    return PriceRow(
-        version=f"price-{next(_numbers):06d}",
-        cluster_id=cluster_id,
-        item=PricedItem.CPU if model is None else PricedItem.ACCELERATOR,
-        model=model,
-        list_micros=parse_cny(list_price or contracted),
-        contracted_micros=parse_cny(contracted),
-        effective_from=since,
-        created_at=since,
-    )
+    document = {
+        "cluster": cluster_id,
+        "item": PricedItem.CPU if model is None else PricedItem.ACCELERATOR,
+        "model": model,
+        "list_price": list_price or contracted,
+        "contracted_price": contracted,
+        **changes,
+    }
+    return prices.price_row(PriceEntry.model_validate(document), f"price-{next(_numbers):06d}", since, since)
 
 
 def programme_row(document: Mapping[str, Any] | None = None) -> ProgrammeRow:

@@ -11,6 +11,7 @@ from rich.table import Table
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption
 from api.cli.jobs import DEFAULT_TOKEN, As, JobId, Output, city_of, print_json, read_spec
 from api.cli.tables import console
+from scheduler.billing.pricebook import NOT_ESTABLISHED
 from scheduler.contract.answers import Explanation, PlacementOption, QueuePosition, Situation, StagingEstimate, StartEstimate
 from scheduler.contract.base import Moment
 from scheduler.domain.clock import format_duration
@@ -27,7 +28,9 @@ _WORDS = {
         "elsewhere": "why not",
         "placed": "is in",
         "places": "places, in the order the scheduler would choose (CNY; the voucher is an estimate, the ledger decides)",
-        "headings": "cluster,class,model,nodes,cards,starts by,data there in,list/h,contracted/h,net/h,whole run,net,voucher",
+        "headings": "cluster,class,model,nodes,cards,starts by,data there in,list/h,contracted/h,net/h,whole run,net,price,voucher",
+        "off_peak": "off-peak",
+        "cheaper": "could be cheaper in",
         "now": "now",
         "unknown": "unknown",
         "range": "between {earliest} and {latest}",
@@ -47,7 +50,9 @@ _WORDS = {
         "elsewhere": "为何不去",
         "placed": "位于",
         "places": "可行位置,按调度器的选择顺序(元;补贴为估算,以台账认定为准)",
-        "headings": "集群,类别,型号,节点,卡,最迟启动,数据到位,目录价/时,合同价/时,净价/时,全程合同价,全程净价,补贴",
+        "headings": "集群,类别,型号,节点,卡,最迟启动,数据到位,目录价/时,合同价/时,净价/时,全程合同价,全程净价,适用价格,补贴",
+        "off_peak": "闲时",
+        "cheaper": "或可更便宜于",
         "now": "现在",
         "unknown": "未知",
         "range": "介于 {earliest} 与 {latest} 之间",
@@ -58,6 +63,7 @@ _WORDS = {
         "colon": ":",
     },
 }
+_TIERS_ZH = {"contracted": "合同价", "preferential": "优惠价", "sme": "中小企业价"}
 _CLASSES_ZH = {"domestic": "国产", "foreign": "国外", "unknown": "未知"}
 
 
@@ -128,10 +134,35 @@ def lines(found: Situation, language: str) -> Iterator[str]:
         where = f"{words['stops']} {change.cluster}" if change.stops else change.cluster
         price = f", {cny(change.per_hour.net_amount)} {words['net']}" if change.per_hour else ""
         yield f"{words['helps']}{colon}{change.reason.text} → {where}{price}"
-    for place in found.elsewhere:
-        yield f"{words['elsewhere']} {place.cluster}{colon}{'; '.join(reason.text for reason in place.reasons)}"
+    yield from _of_places(found, words)
     if found.limited:
         yield words["limited"]
+
+
+def _of_places(found: Situation, words: Mapping[str, str]) -> Iterator[str]:
+    for cluster, text in _cheaper(found.options):
+        yield f"{words['cheaper']} {cluster}{words['colon']}{text}"
+    for place in found.elsewhere:
+        yield f"{words['elsewhere']} {place.cluster}{words['colon']}{'; '.join(reason.text for reason in place.reasons)}"
+
+
+def _cheaper(options: list[PlacementOption]) -> dict[tuple[str, str], None]:
+    """What would make a place cheaper if it were established, each said once."""
+    return {
+        (option.cluster, reason.text): None
+        for option in options
+        for share in option.prices
+        for reason in share.reasons
+        if reason.code in NOT_ESTABLISHED
+    }
+
+
+def _tiers(option: PlacementOption, words: Mapping[str, str], tiers: Mapping[str, str]) -> str:
+    """The tiers of what the place is for, and how much of the run is off-peak."""
+    shares = [share for share in option.prices if share.item == option.prices[0].item]
+    names = ", ".join(dict.fromkeys(tiers.get(share.tier, share.tier) for share in shares))
+    total, off_peak = (sum(share.unit_seconds for share in found) for found in (shares, [each for each in shares if each.off_peak]))
+    return f"{names}, {words['off_peak']} {100 * off_peak // total} %" if off_peak else names or "–"
 
 
 def _position(position: QueuePosition | None) -> list[str]:
@@ -196,6 +227,7 @@ def _places(options: list[PlacementOption], language: str) -> Table:
             cny(option.per_hour.net_amount),
             cny(option.whole_run.contracted_amount),
             cny(option.whole_run.net_amount),
+            _tiers(option, words, _TIERS_ZH if language == "zh" else {}),
             f"{voucher.programme} {voucher.status} {cny(voucher.estimate)}" if voucher else "–",
         )
     return table

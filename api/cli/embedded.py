@@ -27,7 +27,8 @@ from api.cli.errors import UsageProblemError
 from api.cli.folder import Folder, held
 from api.cli.servers import check_port, issue_token, open_database
 from api.client import ApiProblemError, Client
-from scheduler.contract.registry import Cluster, Contract, Launcher, PriceEntry, Provider, Role, Tenant, TokenRequest
+from scheduler.contract.price import PriceEntry
+from scheduler.contract.registry import Cluster, Contract, Launcher, Provider, Role, Tenant, TokenRequest
 from scheduler.service.dispatcher import utc_now
 from scheduler.service.tags import claim_day
 from scheduler.store.migrate import migrate

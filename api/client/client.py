@@ -13,8 +13,9 @@ from scheduler.contract.cost import JobCosts
 from scheduler.contract.inventory import Inventory
 from scheduler.contract.job import AttemptList, EventPage, JobPage, JobView
 from scheduler.contract.links import LinkView
+from scheduler.contract.price import PricePage, PriceView
 from scheduler.contract.problem import Problem
-from scheduler.contract.registry import ClusterView, PriceView, Provider, Tenant, TokenIssued, TokenRequest
+from scheduler.contract.registry import ClusterView, Provider, Tenant, TokenIssued, TokenRequest
 from scheduler.contract.scheduling import SchedulingPolicy
 from scheduler.contract.sync import LogView
 from scheduler.contract.window import WindowView
@@ -106,8 +107,20 @@ class Client:
     def links(self) -> list[LinkView]:
         return _read_as(self._request("GET", "/v1/links"), TypeAdapter(list[LinkView]))
 
-    def prices(self) -> list[PriceView]:
-        return _read_as(self._request("GET", "/v1/prices"), TypeAdapter(list[PriceView]))
+    def prices(self, at: str | None = None, cluster: str | None = None) -> list[PriceView]:
+        """Every price ever published, or those in force at a moment (RFC 3339), in the order they were published in."""
+        found: list[PriceView] = []
+        after = None
+        while True:
+            page = self._get("/v1/prices", PricePage, at=at, cluster=cluster, after=after)
+            found += page.prices
+            after = page.next
+            if after is None:
+                return found
+
+    def publish_price(self, entry: Mapping[str, Any], idempotency_key: str | None = None) -> PriceView:
+        """Publish a price."""
+        return self._post("/v1/prices", entry, PriceView, idempotency_key)
 
     def windows(self, *, ended: bool = False) -> list[WindowView]:
         """Windows that are open or ahead; with `ended`, those that are over or cancelled after them."""

@@ -1,4 +1,4 @@
-"""Who takes part and at what price: providers, clusters, tenants, contracts, prices, programmes, tokens."""
+"""Who takes part: providers, clusters, tenants, contracts, programmes, tokens."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -15,12 +15,9 @@ from api.city import City, TheCity
 from api.faults import fault_error
 from api.idempotency import Attempt, Keyed, once
 from api.problems import ProblemError, invalid_part, unknown_reference
-from scheduler.contract.problem import FieldError
 from scheduler.contract.registry import (
     Cluster,
     Contract,
-    PriceEntry,
-    PriceView,
     ProgrammeDocument,
     ProgrammeView,
     Provider,
@@ -30,12 +27,10 @@ from scheduler.contract.registry import (
     TokenRequest,
 )
 from scheduler.domain.faults import Fault
-from scheduler.domain.money import format_cny, parse_cny
 from scheduler.store.tables import (
     Base,
     ClusterRow,
     ContractRow,
-    PriceRow,
     ProgrammeRow,
     ProviderRow,
     TenantRow,
@@ -88,43 +83,6 @@ def add_contract(body: Contract, city: TheCity, principal: Staff, keyed: Keyed) 
 def list_contracts(city: TheCity, principal: TenantOrStaff) -> list[Contract]:
     """A tenant sees its own contracts only."""
     return [Contract.model_validate(row.body) for row in _all(city, principal, ContractRow)]
-
-
-@router.post("/prices", status_code=201, response_model=PriceView)
-def add_price(body: PriceEntry, city: TheCity, principal: Staff, keyed: Keyed) -> JSONResponse:
-    """Publish a price. It holds from `effective_from` on (or at once), never in the past: time already metered keeps its price."""
-
-    def effect(session: Session) -> tuple[int, BaseModel]:
-        _require(session, "cluster", ClusterRow, body.cluster)
-        now = city.clock()
-        effective_from = body.effective_from or now
-        if effective_from < now:
-            error = FieldError(field="effective_from", message="may not lie in the past", message_zh="不得早于当前时间")
-            raise ProblemError("invalid_request", [error], count=1)
-        view = PriceView(**{**body.model_dump(), "effective_from": effective_from}, version=city.make_id("price", now))
-        session.add(
-            PriceRow(
-                version=view.version,
-                cluster_id=body.cluster,
-                item=body.item,
-                model=body.model,
-                list_micros=parse_cny(body.list_price),
-                contracted_micros=parse_cny(body.contracted_price),
-                effective_from=effective_from,
-                created_at=now,
-            )
-        )
-        return 201, view
-
-    return once(city, principal, keyed, effect)
-
-
-@router.get("/prices")
-def list_prices(city: TheCity, principal: Anyone) -> list[PriceView]:
-    """Every price ever published, by cluster, item, model and date."""
-    order = (PriceRow.cluster_id, PriceRow.item, PriceRow.model, PriceRow.effective_from)
-    with city.database.read(principal.scope) as session:
-        return [_price_view(row) for row in session.scalars(select(PriceRow).order_by(*order).limit(MAX_ROWS))]
 
 
 @router.post("/programmes", status_code=201, response_model=ProgrammeView)
@@ -253,16 +211,4 @@ def _programme_view(policy: PolicyVersion) -> ProgrammeView:
         valid_from=policy.valid_from,
         valid_until=policy.valid_until,
         confidence=policy.confidence,
-    )
-
-
-def _price_view(row: PriceRow) -> PriceView:
-    return PriceView(
-        version=row.version,
-        cluster=row.cluster_id,
-        item=row.item,
-        model=row.model,
-        list_price=format_cny(row.list_micros),
-        contracted_price=format_cny(row.contracted_micros),
-        effective_from=row.effective_from,
     )

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from scheduler.contract.base import Count, Key, Moment, Money, ReasonView, Wire
 from scheduler.contract.cost import TagStatus
+from scheduler.contract.price import PriceTier
+from scheduler.contract.registry import PricedItem
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.states import JobState
 
@@ -44,13 +46,30 @@ class StagingEstimate(Wire):
     cost: Money | None
 
 
+class PriceShare(Wire):
+    """What of a run is charged for one item at one price: `unit_seconds` of cards, cores or GiB. `reasons` say why at this tier,
+    and what would make it cheaper if it were established. Prices are per unit-hour."""
+
+    item: PricedItem
+    price_version: Key
+    tier: PriceTier
+    off_peak: bool
+    list_price: Money
+    contracted_price: Money
+    unit_seconds: Count
+    list_amount: Money
+    contracted_amount: Money
+    reasons: list[ReasonView]
+
+
 class PlacementOption(Wire):
     """One place for the whole gang. `now`: it is free now; otherwise it would do once others have left.
 
     `cards` are cards, or instances of the profile `mig`; `card_milli` is what they count as and cost, in thousandths of a card.
-    `alternative` counts the job's alternatives from 0; `whole_run` is for the whole `max_runtime` at today's prices. `spans` says
-    over how many link domains, racks and spines it lies, as far as its nodes name theirs. `starts_at` is the latest start there,
-    absent where nothing tells.
+    `alternative` counts the job's alternatives from 0. `per_hour` is what the scheduler compares: the average price over about as
+    long as the job runs at most, from now on. `whole_run` is for the whole `max_runtime` from `starts_at` on (or from now), at the
+    prices that hold then; `prices` say which. `spans` says over how many link domains, racks and spines it lies, as far as its
+    nodes name theirs. `starts_at` is the latest start there, absent where nothing tells.
     """
 
     cluster: Key
@@ -69,6 +88,7 @@ class PlacementOption(Wire):
     staging: StagingEstimate
     per_hour: CostEstimate
     whole_run: CostEstimate
+    prices: list[PriceShare]
     voucher: VoucherEstimate | None
 
 

@@ -7,6 +7,7 @@ from pydantic import Field, StringConstraints
 
 from scheduler.contract.base import Count, Key, Moment, Money, Wire
 from scheduler.contract.job import Activity
+from scheduler.contract.price import PriceTier
 from scheduler.domain.hardware import HardwareClass
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -76,8 +77,9 @@ class CostRecord(Wire):
     """One immutable charge: one attempt × hardware class × item × period. Nothing is edited: a correction is a reversal of the
     whole record (`reverses`) and, where something is due after all, a new record (`replaces`).
 
-    `unit_seconds` is what is priced: card-seconds of accelerators, core-seconds of CPUs. What was bought beside the machines
-    (`purchase`) has none, and need not belong to a job. `context` is the SHA-256 of the facts that decided the tags.
+    `unit_seconds` is what is priced: card-seconds of accelerators, core-seconds of CPUs, GiB-seconds of memory. What was bought
+    beside the machines (`purchase`) has none, and need not belong to a job. `price_tier` says what was paid in place of the
+    published price, `price_reasons` why. `context` is the SHA-256 of the facts that decided the tags.
     `voucher_programme` and `voucher_estimate` repeat the selected tag. `hash` is the SHA-256 of the canonical JSON (RFC 8785:
     sorted keys, no spaces, UTF-8) of every other field, `previous_hash` among them.
     """
@@ -111,6 +113,8 @@ class CostRecord(Wire):
     list_price: Money
     contracted_price: Money
     price_version: Key | None
+    price_tier: PriceTier | None = None
+    price_reasons: list[Key] = Field(default_factory=list)
     list_amount: Money
     contracted_amount: Money
     preempted_seconds: Count = 0

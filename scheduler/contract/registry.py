@@ -1,4 +1,4 @@
-"""Who takes part and at what price: providers, clusters, tenants, contracts, prices, programmes, access tokens.
+"""Who takes part: providers, clusters, tenants, contracts, queues, programmes, access tokens.
 
 Everything here is registered by an operator or a finance officer. Facts a voucher rule may ask for are optional where
 nobody may have established them yet: absent means unknown, and a rule that needs them answers `needs_review`.
@@ -14,11 +14,6 @@ from scheduler.contract.base import Key, Moment, Price, Text, Uscc, Wire
 from scheduler.contract.job import Profile
 from scheduler.contract.scheduling import MinRuntime
 from scheduler.domain.faults import Fault
-from scheduler.domain.money import MICROS_PER_CNY, parse_cny
-
-MAX_PRICE_MICROS = 10_000 * MICROS_PER_CNY
-"""Per card-hour: far above any real price, and low enough that no line of a real gang exceeds what an amount may be."""
-
 
 DEFAULT_IN_FLIGHT = 256
 """Grants a cluster may have at a time that it has not taken up yet, where it was registered without saying so."""
@@ -33,7 +28,10 @@ class Registration(Wire):
 
 
 class Provider(Wire):
-    """算力提供方: who owns clusters and is paid for them."""
+    """算力提供方: who owns clusters and is paid for them.
+
+    `city_facility`: whether it is one of its city's major facilities, whose preferential prices are for the city's own enterprises.
+    """
 
     id: Key
     name: Text
@@ -41,6 +39,7 @@ class Provider(Wire):
     city: Key
     capacity_pflops: Annotated[int, Field(ge=0, le=10**9)] | None = None
     facility_domestic: bool | None = None
+    city_facility: bool | None = None
     registrations: Annotated[list[Registration], Field(max_length=256)] = Field(default_factory=list)
 
 
@@ -91,7 +90,11 @@ class Tenant(Wire):
 
 
 class Contract(Wire):
-    """服务合同: tenant × provider, what a voucher programme subsidises."""
+    """服务合同: tenant × provider, what a voucher programme subsidises.
+
+    `preferential_price` says whether the provider's preferential prices hold under it; where it is silent, the provider's and the
+    tenant's cities say so.
+    """
 
     id: Key
     tenant: Key
@@ -105,6 +108,7 @@ class Contract(Wire):
     ordered_on_platform: bool | None = None
     paid: bool | None = None
     other_public_funds: Price | None = None
+    preferential_price: bool | None = None
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> Self:
@@ -114,39 +118,11 @@ class Contract(Wire):
 
 
 class PricedItem(StrEnum):
+    """What the dispatcher can meter: cards of a model, cores, GiB of host memory. It sees no storage and no network traffic."""
+
     ACCELERATOR = "accelerator"
     CPU = "cpu"
-
-
-class PriceEntry(Wire):
-    """One price of one cluster: CNY per card-hour of a model, or per core-hour. A later `effective_from` supersedes it; without
-    one it holds at once.
-
-    `contracted` is what tenants pay and what a voucher looks at; `list` is what the provider publishes.
-    """
-
-    cluster: Key
-    item: PricedItem
-    model: Text | None = None
-    list_price: Price
-    contracted_price: Price
-    effective_from: Moment | None = None
-
-    @model_validator(mode="after")
-    def _model_fits_item(self) -> Self:
-        if (self.item is PricedItem.ACCELERATOR) != (self.model is not None):
-            raise ValueError("model is required for accelerator prices and not allowed for cpu prices")
-        if parse_cny(self.contracted_price) > parse_cny(self.list_price):
-            raise ValueError("contracted_price may not be above list_price")
-        if parse_cny(self.list_price) > MAX_PRICE_MICROS:
-            raise ValueError(f"list_price may be at most {MAX_PRICE_MICROS // MICROS_PER_CNY} CNY an hour")
-        return self
-
-
-class PriceView(PriceEntry):
-    """A price as stored: `version` names it in cost lines."""
-
-    version: Key
+    MEMORY = "memory"
 
 
 Resource = Annotated[

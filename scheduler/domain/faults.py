@@ -30,7 +30,7 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "{value!r} is not an amount: it has {places} decimal places; at most 6 places are allowed",
         "zh": "{value!r} 不是有效金额:有 {places} 位小数,最多允许 6 位",
     },
-    "amount_not_a_number": {
+    "amount_not_finite": {
         "en": "{value!r} is not an amount: a number is needed, as a decimal string such as '12.50' with at most 6 places",
         "zh": "{value!r} 不是有效金额:须为数值,以十进制字符串表示,如 '12.50',最多 6 位小数",
     },
@@ -46,7 +46,7 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "{value!r} is more than the {limit} CNY one amount may be",
         "zh": "{value!r} 超过单项金额上限 {limit} 元",
     },
-    "amount_below_zero": {
+    "amount_negative": {
         "en": "{value!r} is below zero: it cannot be negative, an amount of zero or more is allowed",
         "zh": "{value!r} 小于零:金额不得为负",
     },

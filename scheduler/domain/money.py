@@ -19,7 +19,7 @@ _SHOWN_CHARACTERS = 40  # of a text that is no amount
 _NO_AMOUNTS = {
     "amount_too_precise": re.compile(r"-?\d+\.(\d{7,})", re.ASCII),
     "amount_too_large": re.compile(r"-?[1-9]\d{10,}(\.\d{1,6})?", re.ASCII),
-    "amount_not_a_number": re.compile(r"[+-]?(nan|inf(inity)?)", re.ASCII | re.IGNORECASE),
+    "amount_not_finite": re.compile(r"[+-]?(nan|inf(inity)?)", re.ASCII | re.IGNORECASE),
     "amount_with_exponent": re.compile(r"[+-]?\d+(\.\d*)?e[+-]?\d+", re.ASCII | re.IGNORECASE),
 }
 """What is most often given in place of an amount, each with a code of its own."""
@@ -46,9 +46,9 @@ def _no_amount(text: str) -> Fault:
 
 def format_cny(micros: int) -> str:
     """The decimal string of an amount, always with six places: `format_cny(1_500_000) == "1.500000"`."""
-    sign = "-" if micros < 0 else ""
-    whole, part = divmod(abs(micros), MICROS_PER_CNY)
-    return f"{sign}{whole}.{part:06d}"
+    if micros < 0:
+        return f"-{format_cny(-micros)}"
+    return f"{micros // MICROS_PER_CNY}.{micros % MICROS_PER_CNY:06d}"
 
 
 def charge_up_to(priced_unit_seconds: int) -> int:

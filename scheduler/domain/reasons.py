@@ -50,6 +50,26 @@ _WORDS = {
 
 
 TEXTS: Mapping[str, Mapping[Language, str]] = {
+    # why it costs what it costs
+    "price_contracted": {"en": "the price that everybody pays", "zh": "适用一般合同价"},
+    "price_preferential": {
+        "en": "the preferential price: of a major facility of its own city, or under its contract",
+        "zh": "适用优惠价:由所在城市重大设施提供,或合同已约定",
+    },
+    "price_sme": {
+        "en": "the city's low-cost plan for small and medium-sized enterprises",
+        "zh": "适用面向中小企业的低成本算力价格",
+    },
+    "price_off_peak": {"en": "in off-peak hours", "zh": "适用闲时价格"},
+    "price_preferential_not_established": {
+        "en": "the preferential price would be {price}: not known whether the provider is a major facility of the city "
+        "(city_facility), or whether the contract grants it (preferential_price)",
+        "zh": "优惠价为 {price}:尚未确认算力提供方是否为本市重大设施(city_facility),或合同是否约定优惠价(preferential_price)",
+    },
+    "price_sme_not_established": {
+        "en": "the price for small and medium-sized enterprises would be {price}: not known whether the tenant is one (sme)",
+        "zh": "中小企业价格为 {price}:尚未确认租户是否为中小企业(sme)",
+    },
     # why it went there
     "placed_cheapest_net": {
         "en": "cheapest after voucher of {places} places that fit: {net}/h net, {list}/h list",

@@ -6,26 +6,25 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from scheduler.contract.cost import Tag, TagStatus
+from scheduler.billing.metering import MILLI, holdings
 from scheduler.contract.job import JobSpec
-from scheduler.contract.registry import PricedItem
-from scheduler.domain.hardware import HardwareClass
-from scheduler.domain.money import charge_up_to, parse_cny
+from scheduler.domain.clock import from_micros
 from scheduler.domain.reasons import Reason
 from scheduler.engine.answers import Answer, Option, answer
-from scheduler.engine.fleet import NO_KIND, Fleet, Kind
+from scheduler.engine.fleet import NO_KIND, Allocation, Fleet, Kind
 from scheduler.engine.order import QueuedJob
-from scheduler.engine.shape import WHOLE_CARD_MILLI
+from scheduler.engine.shape import GIB
 from scheduler.engine.snapshot import Snapshot
 from scheduler.engine.staging import data_of
 from scheduler.engine.topology import spans
 from scheduler.engine.what_if import Variation
+from scheduler.service.estimate import Estimate, Run, estimate
 from scheduler.service.links import staging_cost
 from scheduler.service.moments import Moment
 from scheduler.service.offers import prices
 from scheduler.service.registry import Registry
 from scheduler.service.snapshot import dependency_states, queued_job
-from scheduler.service.tags import Charge, Terms, claim_day, tags_for
+from scheduler.service.tags import Terms, claim_day
 from scheduler.store.tables import JobRow
 
 MAX_CONTRACTS = 4
@@ -33,8 +32,6 @@ MAX_CONTRACTS = 4
 
 _HYPOTHETICAL = "quote"
 """The id of a job that is only thought of; a real one begins with `job-`."""
-
-_STRENGTH = {status: strength for strength, status in enumerate(TagStatus)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +45,7 @@ class Amounts:
 
 @dataclass(frozen=True, slots=True)
 class PricedOption:
-    """A place with what it costs: per hour, and for the whole `max_runtime` with the programme that answers best to that."""
+    """A place with what it costs: per hour as the engine compares it, and for the whole `max_runtime` as it would be charged."""
 
     option: Option
     cluster: str
@@ -56,7 +53,7 @@ class PricedOption:
     spans: Mapping[str, int]
     per_hour: Amounts
     whole_run: Amounts
-    tag: Tag | None
+    estimate: Estimate
     staging_micros: int | None
     """What the links charge for bringing its data there, in no other amount; None where that is not known."""
 
@@ -133,45 +130,33 @@ def _other_contracts(registry: Registry, asked: _Asked) -> Iterator[tuple[JobSpe
 
 
 def _priced(registry: Registry, fleet: Fleet, asked: _Asked, option: Option) -> PricedOption:
+    """The whole run from when it would start, where that is known, else from now."""
     offer, place = option.offer, option.offer.place
     cluster = fleet.clusters[place.cluster]
     kind = None if place.kind == NO_KIND else fleet.kinds[place.kind]
-    contracted_price = offer.quote.contracted_price if offer.quote else 0
-    seconds = asked.spec.max_runtime_seconds
-    unit_seconds = offer.unit_milli * seconds // WHOLE_CARD_MILLI
-    contracted = charge_up_to(unit_seconds * contracted_price)
-    tag = _best_tag(registry, asked, cluster, kind.hardware_class if kind else None, contracted)
-    saved = parse_cny(tag.capped) if tag is not None and counts(tag) else 0
+    start = asked.now if option.now or option.starts_at is None else from_micros(option.starts_at)
+    cores, memory_gib = (sum(amounts) for amounts in zip(*map(_beside, place.allocations), strict=True))
+    run = Run(
+        terms=Terms.of(asked.tenant, asked.spec),
+        provider=registry.clusters[cluster].provider,
+        hardware_class=kind.hardware_class if kind else None,
+        held=holdings(cluster, kind.model if kind else None, place.card_milli(), cores * MILLI, memory_gib * MILLI),
+        start=start,
+        end=start + timedelta(seconds=asked.spec.max_runtime_seconds),
+    )
+    found = estimate(registry, run)
     return PricedOption(
         option=option,
         cluster=cluster,
         kind=kind,
         spans=spans(fleet, place.allocations),
         per_hour=Amounts(offer.list_per_hour, offer.contracted_per_hour, offer.net_per_hour),
-        whole_run=Amounts(
-            charge_up_to(unit_seconds * offer.quote.list_price) if offer.quote else 0, contracted, contracted - saved
-        ),
-        tag=tag,
+        whole_run=Amounts(found.list_micros, found.contracted_micros, found.contracted_micros - found.saved_micros),
+        estimate=found,
         staging_micros=staging_cost(registry.links, data_of((each.cluster, each.size_gib) for each in asked.spec.data), cluster),
     )
 
 
-def counts(tag: Tag) -> bool:
-    """Whether a programme's estimate lowers a net price: it is the one that would be claimed, and nothing about it is open."""
-    return tag.selected and tag.status is TagStatus.ELIGIBLE
-
-
-def _best_tag(registry: Registry, asked: _Asked, cluster: str, hardware_class: HardwareClass | None, amount: int) -> Tag | None:
-    """What the programmes say of the whole run: the selected answer, else the strongest; None where none is in scope."""
-    terms = Terms.of(asked.tenant, asked.spec)
-    provider = registry.clusters[cluster].provider
-    charge = Charge(
-        item=PricedItem.CPU if hardware_class is None else PricedItem.ACCELERATOR,
-        hardware_class=hardware_class,
-        start=asked.now,
-        end=asked.now + timedelta(seconds=asked.spec.max_runtime_seconds),
-        amount=amount,
-    )
-    contract = registry.contract_for(asked.tenant, provider, asked.spec.contract, claim_day(asked.now))
-    tags = [tag for tag in tags_for(registry, terms, provider, contract, charge) if tag.status is not TagStatus.NOT_IN_SCOPE]
-    return max(tags, key=lambda tag: (tag.selected, _STRENGTH[tag.status], parse_cny(tag.capped)), default=None)
+def _beside(part: Allocation) -> tuple[int, int]:
+    """Whole cores and GiB of host memory, as a grant of it would say."""
+    return part.cpu_milli // MILLI, part.memory_bytes // GIB

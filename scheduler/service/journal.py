@@ -5,38 +5,94 @@ stands in it, and two that post at once cannot draw on the same fen.
 """
 
 import re
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import insert, select, text
+from sqlalchemy import TextClause, select, text
 from sqlalchemy.orm import Session
 
 from scheduler.billing.journal import Head, Row, append, canonical
 from scheduler.contract.cost import Tag
 from scheduler.domain.clock import CHINA, rfc3339
-from scheduler.domain.money import SECONDS_PER_HOUR, parse_cny
+from scheduler.domain.money import SECONDS_PER_HOUR, format_cny, parse_cny
 from scheduler.service.registry import Registry, load_registry
-from scheduler.store.tables import (
-    ContractUseRow,
-    CostContextRow,
-    CostRecordRow,
-    JobCostRow,
-    JournalHeadRow,
-    SubsidyUseRow,
-)
+from scheduler.store.tables import CostRecordRow, JobCostRow, JournalHeadRow
 
 FEED = "cost-records"
 
 _FIRST_HEAD = text("INSERT INTO journal_heads (feed, sequence, hash) VALUES (:feed, :sequence, :hash) ON CONFLICT DO NOTHING")
 
 _RECORD_ID = re.compile(r"cost-(\d{12,15})-[\w-]{1,100}", re.ASCII)
+_HEAD = text("UPDATE journal_heads SET sequence = :sequence, hash = :hash WHERE feed = :feed")
+_CONTEXTS = text("INSERT INTO cost_contexts (sha256, body) VALUES (:sha256, :body) ON CONFLICT DO NOTHING")
+_RECORDS = (
+    "INSERT INTO cost_records (sequence, tenant_id, job_id, contract_id, payload, hash) VALUES ({0}, {0}, {0}, {0}, {0}, {0})"
+)
+_JOBS = text(
+    "INSERT INTO job_costs (job_id, tenant_id, unit_seconds, card_seconds, list_micros, contracted_micros, voucher_micros, "
+    "list_carried, contracted_carried, programme) VALUES (:job, :tenant, :unit_seconds, :card_seconds, :list_micros, "
+    ":contracted_micros, :voucher_micros, :list_carried, :contracted_carried, :programme) ON CONFLICT (job_id) DO UPDATE SET "
+    "unit_seconds = excluded.unit_seconds, card_seconds = excluded.card_seconds, list_micros = excluded.list_micros, "
+    "contracted_micros = excluded.contracted_micros, voucher_micros = excluded.voucher_micros, "
+    "list_carried = excluded.list_carried, contracted_carried = excluded.contracted_carried, programme = excluded.programme"
+)
+_CONTRACTS = text(
+    "INSERT INTO contract_uses (contract_id, used_micros) VALUES (:contract, :micros) "
+    "ON CONFLICT (contract_id) DO UPDATE SET used_micros = contract_uses.used_micros + excluded.used_micros"
+)
+_USES = text(
+    "INSERT INTO subsidy_uses (programme, year, tenant_id, used_micros) VALUES (:programme, :year, :tenant, :micros) "
+    "ON CONFLICT (programme, year, tenant_id) DO UPDATE SET used_micros = subsidy_uses.used_micros + excluded.used_micros"
+)
+
+MONEY = ("list_price", "contracted_price", "list_amount", "contracted_amount")
 
 Body = dict[str, Any]
-"""A `CostRecord` as JSON, without what its place in the feed decides: id, sequence, hashes and the moment it was posted."""
+"""A `CostRecord` as JSON, without its tags and what its place in the feed decides (id, sequence, hashes, the moment it was posted);
+what `MONEY` names is in micro-CNY."""
+
+
+class Context(NamedTuple):
+    """The facts that decided tags: their canonical JSON, and its SHA-256."""
+
+    sha256: str
+    text: str
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> "Context":
+        text = canonical(document)
+        return cls(sha256(text.encode()).hexdigest(), text)
+
+
+@dataclass(slots=True)
+class Sums:
+    """What a job's records add up to; `list_carried` and `contracted_carried` are in micro-CNY × seconds, all else as named."""
+
+    tenant: str
+    unit_seconds: int = 0
+    card_seconds: int = 0
+    list_micros: int = 0
+    contracted_micros: int = 0
+    voucher_micros: int = 0
+    list_carried: int = 0
+    contracted_carried: int = 0
+    programme: str | None = None
+
+    def add(self, body: Body, programme: str | None, voucher_micros: int) -> None:
+        units, listed, contracted = body["unit_seconds"], body["list_amount"], body["contracted_amount"]
+        self.unit_seconds += units
+        self.card_seconds += body["card_seconds"]
+        self.list_micros += listed
+        self.contracted_micros += contracted
+        self.voucher_micros += voucher_micros
+        self.list_carried += units * body["list_price"] - listed * SECONDS_PER_HOUR
+        self.contracted_carried += units * body["contracted_price"] - contracted * SECONDS_PER_HOUR
+        self.programme = programme or self.programme
 
 
 @dataclass
@@ -49,107 +105,93 @@ class Journal:
 
     session: Session
     registry: Registry
-    now: datetime
+    posted_at: str
     nonce: str
     head: Head
-    _row: JournalHeadRow
     _rows: list[Row] = field(default_factory=list)
     _contexts: dict[str, str] = field(default_factory=dict)
-    _jobs: dict[str, JobCostRow] = field(default_factory=dict)
-    _contracts: dict[str, int] = field(default_factory=dict)
-    _uses: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    _jobs: dict[str, Sums] = field(default_factory=dict)
+    _contracts: Counter[str] = field(default_factory=Counter)
+    _uses: Counter[tuple[str, int, str]] = field(default_factory=Counter)
 
     @classmethod
     def locked(cls, session: Session, now: datetime, nonce: str) -> "Journal":
         """The journal, once whoever holds it has let go."""
         session.execute(_FIRST_HEAD, {"feed": FEED, "sequence": Head().sequence, "hash": Head().hash})
         row = session.get_one(JournalHeadRow, FEED, with_for_update=True, populate_existing=True)
-        return cls(session, load_registry(session), now, nonce, Head(row.sequence, row.hash), row)
+        return cls(session, load_registry(session), rfc3339(now), nonce, Head(row.sequence, row.hash))
 
-    def sums(self, job: str, tenant: str) -> JobCostRow:
+    def expect(self, jobs: Mapping[str, str]) -> None:
+        """Look up at once what will be asked for one by one: the sums of jobs, given with their tenants."""
+        columns = [getattr(JobCostRow, each.name) for each in fields(Sums) if each.name != "tenant"]
+        query = select(JobCostRow.job_id, *columns).where(JobCostRow.job_id.in_(jobs.keys() - self._jobs.keys()))
+        found = {job: values for job, *values in self.session.execute(query)}
+        for job, tenant in jobs.items():
+            self._jobs.setdefault(job, Sums(tenant, *found.get(job, ())))
+
+    def sums(self, job: str, tenant: str) -> Sums:
         """What a job's records add up to, those posted here among them."""
         if job not in self._jobs:
-            found = self.session.get(JobCostRow, job)
-            zero = dict.fromkeys(("unit_seconds", "card_seconds", "list_micros", "contracted_micros", "voucher_micros"), 0)
-            self._jobs[job] = found or JobCostRow(job_id=job, tenant_id=tenant, list_carried=0, contracted_carried=0, **zero)
-            self.session.add(self._jobs[job])
+            self.expect({job: tenant})
         return self._jobs[job]
 
-    def post(self, body: Body, tags: list[Tag], context: Mapping[str, Any]) -> None:
-        """Append a record and count it. `context` is what decided its tags, besides the record itself and the policy."""
-        selected = next((tag for tag in tags if tag.selected), None)
-        record = {
-            **body,
-            "id": f"cost-{self.head.sequence + 1:012d}-{self.nonce}",
-            "posted_at": rfc3339(self.now),
-            "voucher_programme": selected.programme if selected else None,
-            "voucher_estimate": selected.capped if selected else "0.000000",
-            "context": self._context(context),
-            "eligibility": [tag.model_dump(mode="json") for tag in tags],
-        }
-        self.head, row = append(self.head, record)
-        self._rows.append(row)
-        self._count(record)
-
-    def close(self) -> int:
-        """Write what was posted. Returns how many records that were."""
-        session = self.session
-        known = set(session.scalars(select(CostContextRow.sha256).where(CostContextRow.sha256.in_(self._contexts))))
-        new = [{"sha256": key, "body": body} for key, body in self._contexts.items() if key not in known]
-        if new:
-            session.execute(insert(CostContextRow), new)
-        if self._rows:
-            columns = ("sequence", "tenant_id", "job_id", "contract_id", "payload", "hash")
-            session.execute(insert(CostRecordRow), [dict(zip(columns, row, strict=True)) for row in self._rows])
-        self._row.sequence, self._row.hash = self.head.sequence, self.head.hash
-        for contract, micros in self._contracts.items():
-            use = session.get(ContractUseRow, contract)
-            session.add(use := use or ContractUseRow(contract_id=contract, used_micros=0))
-            use.used_micros += micros
-        for key, micros in self._uses.items():
-            claim = session.get(SubsidyUseRow, key)
-            programme, year, tenant = key
-            session.add(claim := claim or SubsidyUseRow(programme=programme, year=year, tenant_id=tenant, used_micros=0))
-            claim.used_micros += micros
-        session.flush()
-        return len(self._rows)
-
-    def _context(self, context: Mapping[str, Any]) -> str:
-        body = canonical(context)
-        key = sha256(body.encode()).hexdigest()
-        self._contexts[key] = body
-        return key
-
-    def _count(self, record: Mapping[str, Any]) -> None:
-        """Add a record to its job, its contract, and the selected programme's cap and pool.
+    def post(self, body: Body, tags: list[Tag], context: Context) -> None:
+        """Append a record and count it. `context` is what decided its tags, besides the record itself and the policy.
 
         What only may be paid (`needs_review`) is counted too: it is reserved until the ledger decides.
         """
-        tenant, contract, programme = record["tenant"], record["contract"], record["voucher_programme"]
-        contracted, voucher = parse_cny(record["contracted_amount"]), parse_cny(record["voucher_estimate"])
-        if record["job"] is not None:
-            _add(self.sums(record["job"], tenant), record, contracted, voucher)
+        selected = next((tag for tag in tags if tag.selected), None)
+        programme, voucher = (selected.programme, parse_cny(selected.capped)) if selected else (None, 0)
+        record = {
+            **body,
+            **{name: format_cny(body[name]) for name in MONEY},
+            "id": f"cost-{self.head.sequence + 1:012d}-{self.nonce}",
+            "posted_at": self.posted_at,
+            "voucher_programme": programme,
+            "voucher_estimate": format_cny(voucher),
+            "context": context.sha256,
+            "eligibility": [vars(tag) for tag in tags],
+        }
+        self.head, row = append(self.head, record)
+        self._rows.append(row)
+        self._contexts[context.sha256] = context.text
+        self._count(body, programme, voucher)
+
+    def close(self) -> int:
+        """Write what was posted, and what it adds up to. Returns how many records that were."""
+        if not self._rows:
+            return 0
+        _write(self.session, _CONTEXTS, [{"sha256": sha256, "body": text} for sha256, text in self._contexts.items()])
+        connection = self.session.connection()
+        # straight to the driver: what SQLAlchemy does for each row would take as long as the database itself
+        connection.exec_driver_sql(_RECORDS.format("?" if connection.dialect.name == "sqlite" else "%s"), self._rows)
+        _write(self.session, _JOBS, [{"job": job, **asdict(sums)} for job, sums in self._jobs.items()])
+        _write(self.session, _CONTRACTS, [{"contract": contract, "micros": micros} for contract, micros in self._contracts.items()])
+        uses = [(*key, micros) for key, micros in self._uses.items()]
+        _write(self.session, _USES, [dict(zip(("programme", "year", "tenant", "micros"), use, strict=True)) for use in uses])
+        head = {"feed": FEED, "sequence": self.head.sequence, "hash": self.head.hash}
+        self.session.execute(_HEAD, head)
+        return len(self._rows)
+
+    def _count(self, body: Body, programme: str | None, voucher: int) -> None:
+        """Add a record to its job, its contract, and the selected programme's cap and pool."""
+        tenant, contract, job = body["tenant"], body["contract"], body["job"]
+        if job is not None:
+            self.sums(job, tenant).add(body, programme, voucher)
         if contract is not None:
-            self._contracts[contract] = self._contracts.get(contract, 0) + contracted
+            self._contracts[contract] += body["contracted_amount"]
             spent = self.registry.contract_spent
-            spent[contract] = spent.get(contract, 0) + contracted
+            spent[contract] = spent.get(contract, 0) + body["contracted_amount"]
         if programme is not None:
-            year = datetime.fromisoformat(record["period_start"]).astimezone(CHINA).year
-            self._uses[programme, year, tenant] = self._uses.get((programme, year, tenant), 0) + voucher
+            year = datetime.fromisoformat(body["period_start"]).astimezone(CHINA).year
+            self._uses[programme, year, tenant] += voucher
             uses = self.registry.uses.setdefault((programme, year), {})
             uses[tenant] = uses.get(tenant, 0) + voucher
 
 
-def _add(sums: JobCostRow, record: Mapping[str, Any], contracted: int, voucher: int) -> None:
-    units, listed = record["unit_seconds"], parse_cny(record["list_amount"])
-    sums.unit_seconds += units
-    sums.card_seconds += record["card_seconds"]
-    sums.list_micros += listed
-    sums.contracted_micros += contracted
-    sums.voucher_micros += voucher
-    sums.list_carried += units * parse_cny(record["list_price"]) - listed * SECONDS_PER_HOUR
-    sums.contracted_carried += units * parse_cny(record["contracted_price"]) - contracted * SECONDS_PER_HOUR
-    sums.programme = record["voucher_programme"] or sums.programme
+def _write(session: Session, statement: TextClause, rows: list[dict[str, Any]]) -> None:
+    if rows:
+        session.execute(statement, rows)
 
 
 def stored(row: CostRecordRow) -> Row:

@@ -10,19 +10,17 @@ from typing import Any
 from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
-from scheduler.billing.metering import Carried, Line, meter, whole_seconds
+from scheduler.billing.metering import MAX_SPAN, MILLI, Carried, Line, holdings, meter, whole_seconds
 from scheduler.contract.cost import RecordKind
 from scheduler.contract.job import JobSpec
 from scheduler.contract.registry import Contract, Launcher, PricedItem
 from scheduler.contract.sync import Placement
-from scheduler.domain.clock import CHINA, rfc3339
+from scheduler.domain.clock import rfc3339
 from scheduler.domain.hardware import HardwareClass, shipped_catalogue
-from scheduler.domain.mig import WHOLE_CARD_MILLI
-from scheduler.domain.money import format_cny
 from scheduler.domain.states import ATTEMPT_FINAL, AttemptState
 from scheduler.service.journal import Journal
 from scheduler.service.registry import Registry
-from scheduler.service.tags import Charge, Terms, context_of, tags_for
+from scheduler.service.tags import Charge, Terms, context_of, policy_days, tags_for
 from scheduler.store.tables import AttemptRow, JobRow
 
 BATCH = 500
@@ -40,7 +38,9 @@ def post_due(session: Session, every: timedelta, now: datetime, nonce: str) -> i
     Returns how many records were posted; call again while that is not zero.
     """
     journal = Journal.locked(session, now, nonce)
-    for attempt in session.scalars(_due(every, now)).all():
+    due = session.scalars(_due(every, now)).all()
+    journal.expect({attempt.job_id: attempt.tenant_id for attempt in due})
+    for attempt in due:
         _post_attempt(journal, attempt)
     return journal.close()
 
@@ -67,20 +67,25 @@ def _post_attempt(journal: Journal, attempt: AttemptRow) -> None:
         return
     job = journal.session.get_one(JobRow, attempt.job_id)
     spec = JobSpec.model_validate(job.spec)
-    item = PricedItem.ACCELERATOR if attempt.cards else PricedItem.CPU
     sums = journal.sums(job.id, job.tenant_id)
-    for line in meter(
-        sku=(attempt.cluster_id, item, attempt.model),
-        unit_milli=attempt.card_milli if attempt.cards else attempt.cores * WHOLE_CARD_MILLI,
-        since=attempt.started_at or start,
-        start=start,
-        end=max(start, end),
-        book=journal.registry.book,
-        boundaries=_policy_days(journal.registry),
-        carried=Carried(sums.list_carried, sums.contracted_carried),
-    ):
-        _post_line(journal, job, spec, attempt, item, line)
-    attempt.metered_until, attempt.metered = max(start, end), final
+    last = max(start, end)
+    end = min(last, start + MAX_SPAN)
+    provider = journal.registry.clusters[attempt.cluster_id].provider
+    contract = journal.registry.contracts.get(attempt.contract_id or "")
+    core_milli, memory_milli = attempt.cores * MILLI, attempt.host_memory_gib * MILLI
+    for holding in holdings(attempt.cluster_id, attempt.model, attempt.card_milli, core_milli, memory_milli):
+        for line in meter(
+            holding,
+            since=attempt.started_at or start,
+            start=start,
+            end=end,
+            book=journal.registry.book,
+            buyer=journal.registry.entitlement(job.tenant_id, provider, contract),
+            boundaries=policy_days(journal.registry),
+            carried=Carried(sums.list_carried, sums.contracted_carried),
+        ):
+            _post_line(journal, job, spec, attempt, holding.sku[1], line)
+    attempt.metered_until, attempt.metered = end, final and end == last
 
 
 def _post_line(journal: Journal, job: JobRow, spec: JobSpec, attempt: AttemptRow, item: PricedItem, line: Line) -> None:
@@ -129,11 +134,13 @@ def _body(
         "period_end": rfc3339(line.end),
         "unit_seconds": line.unit_seconds,
         "card_seconds": line.unit_seconds if item is PricedItem.ACCELERATOR else 0,
-        "list_price": format_cny(line.price.list_micros),
-        "contracted_price": format_cny(line.price.contracted_micros),
+        "list_price": line.price.list_micros,
+        "contracted_price": line.price.contracted_micros,
         "price_version": line.price.version,
-        "list_amount": format_cny(line.list_micros),
-        "contracted_amount": format_cny(line.contracted_micros),
+        "price_tier": line.price.tier.value,
+        "price_reasons": [reason.code for reason in line.price.reasons()],
+        "list_amount": line.list_micros,
+        "contracted_amount": line.contracted_micros,
         "preempted_seconds": seconds if attempt.state == AttemptState.PREEMPTED else 0,
         "retried_seconds": seconds if attempt.number > 1 else 0,
         "gap_seconds": 0,
@@ -142,10 +149,3 @@ def _body(
         "replaces": None,
         "voucher_application": spec.voucher.application if spec.voucher else None,
     }
-
-
-def _policy_days(registry: Registry) -> list[datetime]:
-    """Where the policy version that applies may change: no line crosses one."""
-    first = {policy.valid_from for policy in registry.policies}
-    past = {policy.valid_until + timedelta(days=1) for policy in registry.policies if policy.valid_until}
-    return [datetime(day.year, day.month, day.day, tzinfo=CHINA) for day in first | past]

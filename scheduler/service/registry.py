@@ -10,15 +10,17 @@ from typing import NamedTuple
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from scheduler.billing.pricebook import PriceBook, PricePoint, Sku
+from scheduler.billing.pricebook import PriceBook
+from scheduler.billing.tiers import Entitlement, entitlement
 from scheduler.contract.job import JobSpec, Profile
-from scheduler.contract.registry import Cluster, Contract, PricedItem, Provider, QueueSpec, Tenant
+from scheduler.contract.registry import Cluster, Contract, Provider, QueueSpec, Tenant
 from scheduler.contract.scheduling import SchedulingPolicy
 from scheduler.domain.clock import parse_duration_seconds
 from scheduler.domain.money import parse_cny
 from scheduler.engine.quota import Queue
 from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.service.links import Links, load_links
+from scheduler.service.prices import price_point
 from scheduler.store.tables import (
     ClusterRow,
     ContractRow,
@@ -89,6 +91,10 @@ class Registry:
         ]
         return min(in_force, key=lambda contract: (contract.end, contract.id), default=None)
 
+    def entitlement(self, tenant: str, provider: str, contract: Contract | None) -> Entitlement:
+        """At which price tiers a tenant buys from a provider."""
+        return entitlement(self.tenants[tenant], self.providers[provider], contract)
+
     def facts(self, tenant: str, provider: str, contract: Contract | None) -> Facts:
         """What is known around a spend of a tenant with a provider. The year's use is not among it: see `allowance`."""
         seller = self.providers[provider]
@@ -156,7 +162,7 @@ def load_registry(session: Session) -> Registry:
         heard_at={row.id: row.heard_at for row in clusters},
         tenants={row.id: Tenant.model_validate(row.body) for row in session.scalars(select(TenantRow))},
         contracts={row.id: Contract.model_validate(row.body) for row in session.scalars(select(ContractRow))},
-        book=PriceBook(_price(row) for row in session.scalars(select(PriceRow))),
+        book=PriceBook(price_point(row) for row in session.scalars(select(PriceRow))),
         policies=tuple(
             parse_policy(row.body)
             for row in session.scalars(select(ProgrammeRow).order_by(ProgrammeRow.programme, ProgrammeRow.version))
@@ -210,13 +216,6 @@ def engine_queue(spec: QueueSpec) -> Queue:
         max_running=spec.max_running,
         max_pending=spec.max_pending,
         min_runtime_seconds=None if spec.min_runtime is None else parse_duration_seconds(spec.min_runtime),
-    )
-
-
-def _price(row: PriceRow) -> tuple[Sku, PricePoint]:
-    return (
-        (row.cluster_id, PricedItem(row.item), row.model),
-        PricePoint(row.version, row.list_micros, row.contracted_micros, row.effective_from),
     )
 
 

@@ -100,6 +100,11 @@ class PriceRow(Base):
     contracted_micros: Mapped[int]
     effective_from: Mapped[datetime]
     created_at: Mapped[datetime]
+    preferential_micros: Mapped[int | None]
+    sme_micros: Mapped[int | None]
+    off_peak: Mapped[list[Json]] = mapped_column(default=list)
+    """`scheduler.contract.price.OffPeak` for each."""
+    beside_cards: Mapped[bool] = mapped_column(default=False)
 
 
 class QueueRow(Base):
@@ -212,7 +217,7 @@ class AttemptRow(TenantOwned, ClusterOwned, Base):
     cards: Mapped[int]
     """Cards, or instances of `mig`."""
     cores: Mapped[int]
-    """CPU cores, summed over nodes; priced only when the attempt has no cards."""
+    """CPU cores, summed over nodes; beside cards they are priced only where their price says so."""
     contract_id: Mapped[str | None] = mapped_column(ForeignKey("contracts.id"))
     granted_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
@@ -234,6 +239,10 @@ class AttemptRow(TenantOwned, ClusterOwned, Base):
     def card_milli(self) -> int:
         """What it counts as and is charged for, in thousandths of a card."""
         return sum(len(placement["devices"]) * int(placement.get("card_milli", 1000)) for placement in self.placements)
+
+    @property
+    def host_memory_gib(self) -> int:
+        return sum(int(placement.get("host_memory_gib", 0)) for placement in self.placements)
 
     @property
     def mig(self) -> str | None:
@@ -269,10 +278,10 @@ class CostRecordRow(TenantOwned, Base):
 
     __tablename__ = "cost_records"
     __table_args__ = (Index("ix_cost_records_job", "job_id", "sequence"), Index("ix_cost_records_tenant", "tenant_id", "sequence"))
-    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    sequence: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"))
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
-    contract_id: Mapped[str | None] = mapped_column(ForeignKey("contracts.id"), index=True)
+    contract_id: Mapped[str | None] = mapped_column(ForeignKey("contracts.id"))
     payload: Mapped[str] = mapped_column(Text)
     hash: Mapped[str] = mapped_column(String(64))
 

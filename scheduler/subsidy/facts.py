@@ -37,7 +37,7 @@ def read_micros(raw: object) -> int:
         raise Fault("amount_not_text")
     micros = parse_cny(raw)
     if micros < 0:
-        raise Fault("amount_below_zero", value=raw)
+        raise Fault("amount_negative", value=raw)
     return micros
 
 

@@ -1,13 +1,15 @@
 """Quotes and explanations through the API: what is said beforehand is what happens, and nobody learns of anybody else."""
 
 import json
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from scheduler.contract.registry import Role
 from tests.api.test_registry import PROGRAMME
-from tests.api.world import World, card, contract, observed, problem, spec
+from tests.api.world import World, card, contract, issue, make_uscc, observed, problem, spec
 
 Json = dict[str, Any]
 
@@ -281,3 +283,52 @@ def test_what_if_says_which_constraint_is_in_the_way(town: World) -> None:
 def test_in_an_empty_city_a_quote_says_never_and_where_nothing_is(world: World) -> None:
     quoted = quote(world)
     assert (quoted["verdict"], quoted["options"], quoted["elsewhere"]) == ("never", [], [])
+
+
+def test_a_quote_says_list_contracted_tier_off_peak_and_net_for_every_place(town: World) -> None:
+    """It is 16:00 in China, and a run of ten hours goes on into the night."""
+    town.post(
+        "/v1/tenants", {"id": "small", "name": "s", "uscc": make_uscc(60), "type": "enterprise", "city": "shenzhen", "sme": True}
+    )
+    town.secrets = {**town.secrets, "small": issue(town.city, Role.TENANT, "small")[1]}
+    night = {"from": "22:00", "until": "08:00", "contracted_price": "5", "sme_price": "4.5"}
+    tiers = {"list_price": "12", "contracted_price": "10", "preferential_price": "8", "sme_price": "9", "off_peak": [night]}
+    town.post("/v1/prices", {"cluster": "sz-ascend", "item": "accelerator", "model": "910B3", **tiers})
+    town.clock.advance(1)
+    option, other = quote(town, "small", hardware=EITHER, max_runtime="10h")["options"]
+    assert (option["cluster"], other["cluster"]) == ("sz-ascend", "sz-nvidia")
+    day, dark = option["prices"]
+    assert (day["tier"], day["off_peak"], day["list_price"], day["contracted_price"]) == ("sme", False, "12.000000", "9.000000")
+    assert (dark["tier"], dark["off_peak"], dark["list_price"], dark["contracted_price"]) == ("sme", True, "12.000000", "4.500000")
+    assert (day["unit_seconds"], dark["unit_seconds"]) == (8 * (6 * 3600 - 1), 8 * (4 * 3600 + 1))
+    assert [reason["code"] for reason in dark["reasons"]] == [
+        "price_sme",
+        "price_off_peak",
+    ], "the preferential price is as by day, which is more"
+    assert [reason["code"] for reason in day["reasons"]] == ["price_sme", "price_preferential_not_established"]
+    paid = (8 * (6 * 3600 - 1) * 9_000_000 + 8 * (4 * 3600 + 1) * 4_500_000) // 3600
+    assert Decimal(option["whole_run"]["contracted_amount"]) * 10**6 == paid
+    assert option["whole_run"]["list_amount"] == "960.000000"
+    assert [share["tier"] for share in other["prices"]] == ["contracted"]
+    assert "优惠价为 8.000000" in quote(town, "small", "zh", max_runtime="1h")["options"][0]["prices"][0]["reasons"][1]["text"]
+
+
+def test_what_is_quoted_is_what_is_charged(town: World) -> None:
+    night = {"from": "16:30", "until": "17:10", "contracted_price": "5"}
+    price = {"list_price": "12", "contracted_price": "10.000007", "off_peak": [night]}
+    town.post("/v1/prices", {"cluster": "sz-ascend", "item": "accelerator", "model": "910B3", **price})
+    later = (town.clock.now + timedelta(minutes=50)).isoformat()
+    town.post(
+        "/v1/prices",
+        {"cluster": "sz-ascend", "item": "cpu", **price, "off_peak": [], "beside_cards": True, "effective_from": later},
+    )
+    town.clock.advance(1)
+    hardware = {"models": ["910B3"], "per_node": 8, "cpus": 3}
+    job, run = town.start_job(hardware=hardware)
+    (option,) = town.get(f"/v1/jobs/{job['id']}/explanation", "tenant-a")["options"]
+    assert {share["item"] for share in option["prices"]} == {"accelerator", "cpu"}
+    town.finish_job(run, 7200)
+    costs = town.get(f"/v1/jobs/{job['id']}/costs", "tenant-a")
+    assert costs["state"] == "final"
+    assert option["whole_run"]["contracted_amount"] == costs["contracted_amount"]
+    assert option["whole_run"]["list_amount"] == costs["list_amount"]

@@ -84,8 +84,8 @@ def test_charges_of_a_running_total_add_up_to_the_whole(parts: list[tuple[int, i
     [
         ("0.0000001", "amount_too_precise"),
         ("-1.1234567", "amount_too_precise"),
-        ("NaN", "amount_not_a_number"),
-        ("-Infinity", "amount_not_a_number"),
+        ("NaN", "amount_not_finite"),
+        ("-Infinity", "amount_not_finite"),
         ("1e6", "amount_with_exponent"),
         ("1.5E-3", "amount_with_exponent"),
         ("1000000000.000001", "amount_too_large"),

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import count
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,7 @@ from scheduler.service.journal import stored
 from scheduler.service.lifecycle import end_attempt, lock_job
 from scheduler.service.meter import BATCH, post_due
 from scheduler.store.database import CITY, Database
-from scheduler.store.tables import AttemptRow, CostRecordRow, JobRow, SubsidyUseRow
+from scheduler.store.tables import AttemptRow, CostRecordRow, JobRow, PriceRow, SubsidyUseRow, TenantRow
 from tests.builders import (
     NOW,
     add_attempt,
@@ -29,6 +30,7 @@ from tests.builders import (
     price_row,
     programme_document,
     programme_row,
+    tenant,
 )
 from tests.service.town import books
 
@@ -265,3 +267,100 @@ def test_instances_of_mig_are_charged_as_their_part_of_a_card(city: Database) ->
     price, total = parse_cny(first.contracted_price), parse_cny(first.contracted_amount) + parse_cny(second.contracted_amount)
     assert total == 7_003 * 856 // 1000 * price // SECONDS_PER_HOUR
     books(city)
+
+
+def priced(database: Database, *rows: PriceRow, **facts: Any) -> None:
+    """The participants with some prices; `facts` are of acme, or of its contract."""
+    of_contract = {name: facts.pop(name) for name in ("preferential_price",) if name in facts}
+    with database.write(CITY) as session:
+        add_participants(session)
+        session.get_one(TenantRow, "acme").body = tenant(**facts).model_dump(mode="json")
+        session.add_all([contract_row(contract(**of_contract)), *rows])
+
+
+def test_a_price_change_affects_only_time_after_it(city: Database) -> None:
+    attempt = running(city)
+    observe_at(city, attempt, after(hours=1))
+    post(city, after(hours=1))
+    with city.write(CITY) as session:
+        session.add(price_row("sz", "910B3", "1", after(hours=1, minutes=30)))
+    end(city, attempt, after(hours=2))
+    post(city, after(hours=2))
+    assert [(line.period_end, line.contracted_price) for line in records(city)] == [
+        (after(hours=1), "10.000007"),
+        (after(hours=1, minutes=30), "10.000007"),
+        (after(hours=2), "1.000000"),
+    ]
+    assert all(books(city).identities().values())
+
+
+NIGHT = {"from": "22:00", "until": "08:00", "contracted_price": "5", "sme_price": "4"}
+
+
+@pytest.mark.parametrize(
+    ("facts", "prices"),
+    [
+        ({"sme": False}, ["10.000000", "5.000000", "10.000000"]),
+        ({"sme": None}, ["10.000000", "5.000000", "10.000000"]),
+        ({"sme": True}, ["9.000000", "4.000000", "9.000000"]),
+        ({"sme": True, "preferential_price": True}, ["8.000000", "4.000000", "8.000000"]),
+    ],
+)
+def test_a_run_over_a_night_is_charged_at_the_tier_that_is_established(
+    database: Database, facts: dict[str, Any], prices: list[str]
+) -> None:
+    tiers: dict[str, Any] = {"preferential_price": "8", "sme_price": "9", "off_peak": [NIGHT]}
+    priced(database, price_row("sz", "910B3", "10", list_price="12", **tiers), **facts)
+    begin = datetime(2026, 3, 2, 21, 30, tzinfo=CHINA)
+    end(database, running(database, granted_at=begin), begin + 11 * HOUR)
+    post(database, begin + 11 * HOUR)
+    lines = records(database)
+    assert [line.contracted_price for line in lines] == prices
+    assert {line.list_price for line in lines} == {"12.000000"}
+    assert [line.unit_seconds for line in lines] == [8 * 1800, 8 * 36_000, 8 * 1800]
+    assert all(books(database).identities().values())
+
+
+def test_a_long_late_span_is_posted_a_day_at_a_time_and_comes_out_the_same(database: Database) -> None:
+    priced(database, price_row("sz", "910B3", "10", off_peak=[{**NIGHT, "sme_price": "5"}]))
+    attempt, last = running(database), NOW + timedelta(days=30, seconds=1)
+    end(database, attempt, last)
+    counts = []
+    while posted := post(database, last):
+        counts.append(posted)
+    assert len(counts) == 31
+    assert max(counts) <= 3
+    lines = records(database)
+    assert sum(line.unit_seconds for line in lines) == 8 * (30 * 86_400 + 1)
+    night = sum(line.unit_seconds for line in lines if line.contracted_price == "5.000000")
+    assert night == 8 * 30 * 36_000
+    total = sum(parse_cny(line.contracted_amount) for line in lines)
+    assert total == (night * 5_000_000 + (8 * (30 * 86_400 + 1) - night) * 10_000_000) // SECONDS_PER_HOUR
+    assert all(books(database).identities().values())
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_cores_and_memory_beside_cards_are_charged_where_their_price_says_so(database: Database, beside: bool) -> None:
+    memory = price_row("sz", None, "0.010001", item="memory", beside_cards=beside)
+    priced(database, price_row("sz", "910B3", "10"), price_row("sz", None, "0.100001", beside_cards=beside), memory)
+    placement = {"node": "s1", "devices": [f"s1/{slot}" for slot in range(8)], "cpus": 64, "host_memory_gib": 512}
+    attempt = running(database, cores=64, placements=[placement])
+    observe_at(database, attempt, after(seconds=3_607))
+    post(database, after(seconds=3_607))
+    end(database, attempt, after(seconds=7_211))
+    post(database, after(hours=3))
+    lines = records(database)
+    sums = {item: sum(line.unit_seconds for line in lines if line.item == item) for item in {line.item for line in lines}}
+    expected = {"accelerator": 8 * 7_211, "cpu": 64 * 7_211, "memory": 512 * 7_211}
+    assert sums == (expected if beside else {"accelerator": 8 * 7_211})
+    assert sum(line.card_seconds for line in lines) == 8 * 7_211
+    assert all(books(database).identities().values())
+
+
+def test_memory_of_a_job_without_cards_is_charged_where_it_has_a_price(database: Database) -> None:
+    priced(database, price_row("sz", None, "0.1"), price_row("sz", None, "0.01", item="memory"))
+    placement = {"node": "s1", "devices": [], "cpus": 16, "host_memory_gib": 32}
+    attempt = running(database, cards=0, cores=16, model=None, vendor=None, hardware_class=None, placements=[placement])
+    end(database, attempt, after(hours=1))
+    post(database, after(hours=1))
+    assert [(line.item, line.contracted_amount) for line in records(database)] == [("cpu", "1.600000"), ("memory", "0.320000")]

@@ -104,3 +104,56 @@ def test_the_contract_that_is_named_counts_else_the_one_that_ends_first(city: Da
 def _change_tenant(city: Database, **changes: Any) -> None:
     with city.write(CITY) as session:
         session.get_one(TenantRow, "acme").body = tenant(**changes).model_dump(mode="json")
+
+
+NIGHT = {"from": "22:00", "until": "08:00", "contracted_price": "5"}
+"""NOW is noon in China."""
+
+
+@pytest.mark.parametrize(
+    ("max_runtime", "micros"),
+    [
+        ("1h", 10_000_007),
+        ("90m", 10_000_007),
+        ("12h", (10 * 10_000_007 + 2 * 5_000_000) // 12),
+        ("24h", (14 * 10_000_007 + 50_000_000) // 24),
+    ],
+)
+def test_off_peak_hours_count_by_how_long_a_job_may_run(city: Database, max_runtime: str, micros: int) -> None:
+    with city.write(CITY) as session:
+        session.add(price_row("sz", "910B3", "10.000007", list_price="12", off_peak=[NIGHT]))
+    assert offered(city, max_runtime=max_runtime, voucher={"programme": "none"}) == Quote(12_000_000, micros, micros)
+
+
+def test_an_announced_price_counts_for_the_time_after_it(city: Database) -> None:
+    with city.write(CITY) as session:
+        session.add(price_row("sz", "910B3", "4", after(hours=1)))
+    quote = offered(city, max_runtime="4h", voucher={"programme": "none"})
+    assert quote == Quote((12_000_000 + 3 * 4_000_000) // 4, (10_000_007 + 3 * 4_000_000) // 4, (10_000_007 + 3 * 4_000_000) // 4)
+
+
+def test_a_tenant_is_offered_its_own_tier(city: Database) -> None:
+    with city.write(CITY) as session:
+        session.add(price_row("sz", "910B3", "10", sme_price="6"))
+    assert offered(city, voucher={"programme": "none"}) == Quote(10_000_000, 6_000_000, 6_000_000)
+    _change_tenant(city, sme=None)
+    assert offered(city, voucher={"programme": "none"}) == Quote(10_000_000, 10_000_000, 10_000_000)
+
+
+def test_what_lies_beside_a_card_is_in_its_price_where_it_is_charged(city: Database) -> None:
+    hardware = {"models": ["910B3"], "per_node": 8, "cpus": 64, "host_memory_gib": 512}
+    plain = offered(city, hardware=hardware, voucher={"programme": "none"})
+    assert plain == FULL
+    with city.write(CITY) as session:
+        session.add(price_row("sz", None, "0.2", beside_cards=True))
+        session.add(price_row("sz", None, "0.01", item="memory", beside_cards=True))
+    beside = 8 * 200_000 + 64 * 10_000
+    quote = offered(city, hardware=hardware, voucher={"programme": "none"})
+    assert quote == Quote(12_000_000 + beside, 10_000_007 + beside, 10_000_007 + beside)
+    assert offered(city, hardware={"models": ["910B3"], "per_node": 8}, voucher={"programme": "none"}) == FULL
+
+
+def test_terms_differ_only_by_about_how_long_a_job_may_run(city: Database) -> None:
+    keys = [Terms.of("acme", spec(max_runtime=text)).key() for text in ("1s", "1h", "61m", "4h", "25h", "7d", "30d")]
+    assert len(set(keys)) == 3
+    assert keys[0] == keys[1] != keys[2] == keys[3] != keys[4] == keys[5] == keys[6]

@@ -13,13 +13,15 @@ from sqlalchemy import delete, text, update
 from sqlalchemy.exc import DBAPIError
 
 from scheduler.billing.journal import GENESIS, Head, canonical, hash_of, verify_rows
+from scheduler.billing.pricebook import Tariff
 from scheduler.domain.reasons import Reason
 from scheduler.service.journal import stored
 from scheduler.service.lifecycle import record
+from scheduler.service.prices import price_point
 from scheduler.store.database import CITY, Database
 from scheduler.store.migrate import config, migrate
-from scheduler.store.tables import APPEND_ONLY, Base, CostContextRow, CostRecordRow, JobCostRow
-from tests.builders import NOW, add_city, add_job
+from scheduler.store.tables import APPEND_ONLY, Base, CostContextRow, CostRecordRow, JobCostRow, PriceRow
+from tests.builders import NOW, add_city, add_job, add_participants, contract, contract_row
 from tests.store.databases import BOTH, empty_database
 
 
@@ -90,7 +92,8 @@ def test_records_posted_before_keep_their_hashes(empty: Database) -> None:
     """As version 0008 had them: the hash inside the text, the amounts beside it."""
     upgrade_to(empty, "0008")
     with empty.write(CITY) as session:
-        add_city(session)
+        add_participants(session)  # and no price: that table has grown since
+        session.add(contract_row(contract()))
         job = add_job(session).id
     record = {"id": "cost-old", "sequence": 1, "previous_hash": GENESIS, "tenant": "acme", "job": job, "contract": "C-1"}
     record["hash"] = hash_of(record)
@@ -118,3 +121,23 @@ def upgrade_to(database: Database, revision: str) -> None:
 
 def cost_record(job_id: str) -> CostRecordRow:
     return CostRecordRow(sequence=1, tenant_id="acme", job_id=job_id, payload="{ }", hash="0")
+
+
+def test_prices_published_before_stay_as_they_were(empty: Database) -> None:
+    """As version 0009 had them: two prices, the same at any time of the day and for everybody."""
+    upgrade_to(empty, "0009")
+    with empty.write(CITY) as session:
+        add_participants(session)
+    insert = (
+        "INSERT INTO prices (version, cluster_id, item, model, list_micros, contracted_micros, effective_from, created_at) "
+        "VALUES ('price-old', 'sz', 'accelerator', '910B3', 12000000, 10000007, 1735660800000000, 0)"
+    )
+    with empty.writer.begin() as connection:
+        connection.execute(text(insert))
+    migrate(empty)
+    with empty.read(CITY) as session:
+        sku, point = price_point(session.get_one(PriceRow, "price-old"))
+    assert sku == ("sz", "accelerator", "910B3")
+    assert (point.ordinary, point.off_peak, point.beside_cards) == (Tariff(12_000_000, 10_000_007), (), False)
+    with pytest.raises(DBAPIError, match="prices is append-only"), empty.write(CITY) as session:
+        session.execute(text("UPDATE prices SET off_peak = off_peak"))

@@ -108,9 +108,9 @@ def test_schema_prints_the_published_schema(noun: str) -> None:
 BAD_CASES = [
     ({"lines.0.amount": "1.1234567"}, "lines[0].amount: '1.1234567' is not an amount", "amount_too_precise", "最多允许 6 位"),
     ({"contract.amount": "3000000.0000000"}, "contract.amount: '3000000.0000000' is not", "amount_too_precise", "7 位小数"),
-    ({"contract.amount": "NaN"}, "contract.amount: 'NaN' is not an amount", "amount_not_a_number", "须为数值"),
+    ({"contract.amount": "NaN"}, "contract.amount: 'NaN' is not an amount", "amount_not_finite", "须为数值"),
     ({"contract.amount": "1e6"}, "contract.amount: '1e6' is not an amount", "amount_with_exponent", "科学计数法"),
-    ({"contract.amount": "-1"}, "contract.amount: '-1' is below zero", "amount_below_zero", "小于零"),
+    ({"contract.amount": "-1"}, "contract.amount: '-1' is below zero", "amount_negative", "小于零"),
     ({"contract.amount": "1000000001"}, "contract.amount: '1000000001' is more than", "amount_too_large", "上限"),
     ({"lines.0.amount": 1e30}, "lines[0].amount: an amount is a decimal string in quotes", "amount_not_text", "带引号"),
     ({"applicant.uscc": "91440300MA5EXAMP0D"}, "applicant.uscc: not a unified social credit code", "uscc_check_digit", "校验码"),
@@ -190,7 +190,7 @@ BAD_POLICIES = [
     (rate(rate="1.01"), "rates[0].rate: '1.01' is more than the whole", "rate_above_one", "大于 1"),
     (rate(rate="-0.01"), "rates[0].rate: '-0.01' is below zero", "rate_below_zero", "小于零"),
     (rate(rate=0.5), "rates[0].rate: a rate is a decimal string in quotes", "rate_malformed", "带引号"),
-    (policy(cap={**CAP, "amount": "-1.00"}), "cap.amount: '-1.00' is below zero", "amount_below_zero", "小于零"),
+    (policy(cap={**CAP, "amount": "-1.00"}), "cap.amount: '-1.00' is below zero", "amount_negative", "小于零"),
     (
         policy(valid_until="2024-12-31"),
         ": valid_until may not be before valid_from",

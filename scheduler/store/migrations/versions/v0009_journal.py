@@ -24,7 +24,7 @@ def upgrade() -> None:
     op.drop_table("cost_records")
     records = op.create_table(
         "cost_records",
-        sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("tenant_id", sa.String(length=200), nullable=False),
         sa.Column("job_id", sa.String(length=200), nullable=True),
         sa.Column("contract_id", sa.String(length=200), nullable=True),
@@ -35,7 +35,6 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["tenant_id"], ["tenants.id"], name=op.f("fk_cost_records_tenant_id")),
         sa.PrimaryKeyConstraint("sequence", name=op.f("pk_cost_records")),
     )
-    op.create_index(op.f("ix_cost_records_contract_id"), "cost_records", ["contract_id"], unique=False)
     op.create_index("ix_cost_records_job", "cost_records", ["job_id", "sequence"], unique=False)
     op.create_index("ix_cost_records_tenant", "cost_records", ["tenant_id", "sequence"], unique=False)
     op.create_table(
