@@ -38,7 +38,7 @@ _BY_TYPE: Mapping[str, tuple[str, str | None]] = {
     "dataclass_type": ("wrong_type", "须为对象"),
     "list_type": ("wrong_type", "须为列表"),
     "tuple_type": ("wrong_type", "须为列表"),
-    "timezone_aware": ("malformed", "时间须带时区"),
+    "timezone_aware": ("timezone_aware", "时间须带时区"),
     "price_too_high": ("price_too_high", "list_price 每小时最多 {most} 元"),
     "model_misplaced": ("model_misplaced", "加速卡价格须给出 model,{item} 价格不得给出 model"),
     "beside_cards_misplaced": ("beside_cards_misplaced", "beside_cards 仅适用于 cpu 与 memory 价格"),

@@ -51,7 +51,7 @@ def test_money_is_exact_to_the_last_place(world: World, amount: str, shown: str)
         ({"list_price": "10000.000001"}, "price_too_high", "body"),
         ({"contracted_price": "0.6"}, "tier_above_list", "body"),
         ({"preferential_price": "0.41"}, "tier_above_contracted", "body"),
-        ({"vip_price": "0.1"}, "extra_forbidden", "vip_price"),
+        ({"vip_price": "0.1"}, "unknown_key", "vip_price"),
         ({"off_peak": [{**NIGHT, "until": "22:00"}]}, "off_peak_empty", "off_peak.0"),
         ({"off_peak": [{**NIGHT, "from": "25:00"}]}, "time_of_day", "off_peak.0.from"),
         ({"off_peak": [NIGHT, NIGHT]}, "off_peak_overlap", "body"),
