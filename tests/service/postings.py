@@ -5,7 +5,7 @@ from typing import Any
 
 from scheduler.contract.cost import Tag
 from scheduler.domain.clock import rfc3339
-from scheduler.service.journal import Journal
+from scheduler.service.journal import Context, Journal
 from scheduler.store.database import CITY, Database
 from tests.builders import NOW
 
@@ -31,10 +31,10 @@ def body(**changes: Any) -> dict[str, Any]:
         "period_end": rfc3339(NOW + timedelta(hours=1)),
         "unit_seconds": 0,
         "card_seconds": 0,
-        "list_price": "0.000000",
-        "contracted_price": "0.000000",
-        "list_amount": "12.345678",
-        "contracted_amount": "12.345678",
+        "list_price": 0,
+        "contracted_price": 0,
+        "list_amount": 12_345_678,
+        "contracted_amount": 12_345_678,
         "preempted_seconds": 0,
         "retried_seconds": 0,
         "gap_seconds": 0,
@@ -62,5 +62,5 @@ def post_records(database: Database, count: int = 1, nonce: str = "n", tags: tup
     with database.write(CITY) as session:
         journal = Journal.locked(session, NOW, nonce)
         for _ in range(count):
-            journal.post(body(**changes), list(tags), {"facts": {}})
+            journal.post(body(**changes), list(tags), Context.of({"facts": {}}))
         journal.close()
