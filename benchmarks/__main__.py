@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from api.cli.replay import measure
-from benchmarks import engine
+from benchmarks import engine, tagging
 from benchmarks.machine import machine
 from benchmarks.table import table
 from benchmarks.workloads import folder_of, measure_row, rows
@@ -44,6 +44,8 @@ def main() -> None:
         bench("replay-openb", command, asked.runs, lambda: read_trace(nodes, pods))
     if asked.only in (None, "engine"):
         engine.main()
+    if asked.only in (None, "tagging"):
+        tagging.main()
     for row in rows():
         if asked.only in (None, row["name"]):
             bench_row(row, asked.data / "kueue")
