@@ -51,20 +51,21 @@ class Row(NamedTuple):
 
 def canonical(record: Mapping[str, Any]) -> str:
     """The one JSON text of a record. Raises TypeError for what a record may not contain, such as a number past 2^53."""
-    return orjson.dumps(record, option=_CANONICAL).decode()
+    return _canonical_bytes(record).decode()
 
 
 def hash_of(record: Mapping[str, Any]) -> str:
     """SHA-256 of the canonical text of a record without its own hash."""
-    return _sha256(canonical({key: value for key, value in record.items() if key != "hash"}))
+    return _sha256(_canonical_bytes({key: value for key, value in record.items() if key != "hash"}))
 
 
 def append(head: Head, record: Mapping[str, Any]) -> tuple[Head, Row]:
     """The row of a record after `head`, and the head after it. The record has neither sequence nor hashes yet."""
     sequence = head.sequence + 1
-    payload = canonical({**record, "sequence": sequence, "previous_hash": head.hash})
+    payload = _canonical_bytes({**record, "sequence": sequence, "previous_hash": head.hash})
     hash_ = _sha256(payload)
-    return Head(sequence, hash_), Row(sequence, record["tenant"], record.get("job"), record.get("contract"), payload, hash_)
+    row = Row(sequence, record["tenant"], record.get("job"), record.get("contract"), payload.decode(), hash_)
+    return Head(sequence, hash_), row
 
 
 def verify(head: Head, records: Iterable[Mapping[str, Any]]) -> tuple[Head, Break | None]:
@@ -101,8 +102,12 @@ def verify_rows(head: Head, rows: Iterable[Row]) -> tuple[Head, Break | None]:
     return Head(sequence, previous), None
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _canonical_bytes(record: Mapping[str, Any]) -> bytes:
+    return orjson.dumps(record, option=_CANONICAL)
+
+
+def _sha256(text: bytes) -> str:
+    return hashlib.sha256(text).hexdigest()
 
 
 def _names(payload: str, key: str, value: str | None) -> bool:

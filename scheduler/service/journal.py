@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy import TextClause, select, text
+from sqlalchemy import Connection, TextClause, select, text
 from sqlalchemy.orm import Session
 
 from scheduler.billing.journal import Head, Row, append, canonical
@@ -30,9 +31,8 @@ _FIRST_HEAD = text("INSERT INTO journal_heads (feed, sequence, hash) VALUES (:fe
 _RECORD_ID = re.compile(r"cost-(\d{12,15})-[\w-]{1,100}", re.ASCII)
 _HEAD = text("UPDATE journal_heads SET sequence = :sequence, hash = :hash WHERE feed = :feed")
 _CONTEXTS = text("INSERT INTO cost_contexts (sha256, body) VALUES (:sha256, :body) ON CONFLICT DO NOTHING")
-_RECORDS = (
-    "INSERT INTO cost_records (sequence, tenant_id, job_id, contract_id, payload, hash) VALUES ({0}, {0}, {0}, {0}, {0}, {0})"
-)
+_RECORDS = "INSERT INTO cost_records (sequence, tenant_id, job_id, contract_id, payload, hash) VALUES (?, ?, ?, ?, ?, ?)"
+_COPY_RECORDS = "COPY cost_records (sequence, tenant_id, job_id, contract_id, payload, hash) FROM STDIN"
 _JOBS = text(
     "INSERT INTO job_costs (job_id, tenant_id, unit_seconds, card_seconds, list_micros, contracted_micros, voucher_micros, "
     "list_carried, contracted_carried, programme) VALUES (:job, :tenant, :unit_seconds, :card_seconds, :list_micros, "
@@ -50,11 +50,9 @@ _USES = text(
     "ON CONFLICT (programme, year, tenant_id) DO UPDATE SET used_micros = subsidy_uses.used_micros + excluded.used_micros"
 )
 
-MONEY = ("list_price", "contracted_price", "list_amount", "contracted_amount")
-
 Body = dict[str, Any]
 """A `CostRecord` as JSON, without its tags and what its place in the feed decides (id, sequence, hashes, the moment it was posted);
-what `MONEY` names is in micro-CNY."""
+prices and amounts are in micro-CNY."""
 
 
 class Context(NamedTuple):
@@ -140,31 +138,34 @@ class Journal:
 
         What only may be paid (`needs_review`) is counted too: it is reserved until the ledger decides.
         """
-        selected = next((tag for tag in tags if tag.selected), None)
-        programme, voucher = (selected.programme, parse_cny(selected.capped)) if selected else (None, 0)
+        programme, voucher = None, "0.000000"
+        for tag in tags:
+            if tag.selected:
+                programme, voucher = tag.programme, tag.capped
         record = {
             **body,
-            **{name: format_cny(body[name]) for name in MONEY},
+            "list_price": format_cny(body["list_price"]),
+            "contracted_price": format_cny(body["contracted_price"]),
+            "list_amount": format_cny(body["list_amount"]),
+            "contracted_amount": format_cny(body["contracted_amount"]),
             "id": f"cost-{self.head.sequence + 1:012d}-{self.nonce}",
             "posted_at": self.posted_at,
             "voucher_programme": programme,
-            "voucher_estimate": format_cny(voucher),
+            "voucher_estimate": voucher,
             "context": context.sha256,
             "eligibility": [vars(tag) for tag in tags],
         }
         self.head, row = append(self.head, record)
         self._rows.append(row)
         self._contexts[context.sha256] = context.text
-        self._count(body, programme, voucher)
+        self._count(body, programme, 0 if programme is None else parse_cny(voucher))
 
     def close(self) -> int:
         """Write what was posted, and what it adds up to. Returns how many records that were."""
         if not self._rows:
             return 0
         _write(self.session, _CONTEXTS, [{"sha256": sha256, "body": text} for sha256, text in self._contexts.items()])
-        connection = self.session.connection()
-        # straight to the driver: what SQLAlchemy does for each row would take as long as the database itself
-        connection.exec_driver_sql(_RECORDS.format("?" if connection.dialect.name == "sqlite" else "%s"), self._rows)
+        _write_records(self.session.connection(), self._rows)
         _write(self.session, _JOBS, [{"job": job, **asdict(sums)} for job, sums in self._jobs.items()])
         _write(self.session, _CONTRACTS, [{"contract": contract, "micros": micros} for contract, micros in self._contracts.items()])
         uses = [(*key, micros) for key, micros in self._uses.items()]
@@ -183,10 +184,26 @@ class Journal:
             spent = self.registry.contract_spent
             spent[contract] = spent.get(contract, 0) + body["contracted_amount"]
         if programme is not None:
-            year = datetime.fromisoformat(body["period_start"]).astimezone(CHINA).year
+            year = _claim_year(body["period_start"])
             self._uses[programme, year, tenant] += voucher
             uses = self.registry.uses.setdefault((programme, year), {})
             uses[tenant] = uses.get(tenant, 0) + voucher
+
+
+@lru_cache(maxsize=4096)
+def _claim_year(moment: str) -> int:
+    return datetime.fromisoformat(moment).astimezone(CHINA).year
+
+
+def _write_records(connection: Connection, rows: list[Row]) -> None:
+    """Straight to the driver: what SQLAlchemy does for each row would take as long as the database itself."""
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(_RECORDS, rows)
+        return
+    cursor: Any = connection.connection.cursor()
+    with cursor.copy(_COPY_RECORDS) as copy:
+        for row in rows:
+            copy.write_row(row)
 
 
 def _write(session: Session, statement: TextClause, rows: list[dict[str, Any]]) -> None:
