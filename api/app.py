@@ -13,6 +13,7 @@ from api.routers import (
     clusters,
     contexts,
     costs,
+    expenses,
     health,
     inventory,
     jobs,
@@ -66,6 +67,7 @@ def build_app() -> FastAPI:
         clusters,
         costs,
         contexts,
+        expenses,
         health,
         metrics,
     ):

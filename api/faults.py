@@ -38,6 +38,8 @@ _BY_TYPE: Mapping[str, tuple[str, str | None]] = {
     "dataclass_type": ("wrong_type", "须为对象"),
     "list_type": ("wrong_type", "须为列表"),
     "tuple_type": ("wrong_type", "须为列表"),
+    "date_parsing": ("malformed", "须为日期,例如 2026-11-30"),
+    "date_from_datetime_parsing": ("malformed", "须为日期,例如 2026-11-30"),
     "timezone_aware": ("timezone_aware", "时间须带时区"),
     "price_too_high": ("price_too_high", "list_price 每小时最多 {most} 元"),
     "model_misplaced": ("model_misplaced", "加速卡价格须给出 model,{item} 价格不得给出 model"),

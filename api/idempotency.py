@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from api.auth import Principal
 from api.city import City
 from api.problems import ProblemError
+from scheduler.store.database import Scope
 from scheduler.store.tables import IdempotencyRow
 
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=128, pattern=r"^[\x21-\x7e]+$")]
@@ -41,16 +42,18 @@ Effect = Callable[[Session], tuple[int, BaseModel]]
 """Does the work in a transaction and says status and answer."""
 
 
-def once(city: City, principal: Principal, attempt: Attempt, effect: Effect) -> JSONResponse:
-    """Run `effect` in one transaction of the caller's scope, or give the answer it gave before."""
+def once(city: City, principal: Principal, attempt: Attempt, effect: Effect, scope: Scope | None = None) -> JSONResponse:
+    """Run `effect` in one transaction of the caller's scope, or give the answer it gave before. With another `scope` it is for
+    `effect` to ask what is the caller's."""
+    scope = scope or principal.scope
     try:
-        return _once(city, principal, attempt, effect)
+        return _once(city, principal, attempt, effect, scope)
     except IntegrityError:
-        return _once(city, principal, attempt, effect)  # a twin of this request committed between our look and our write
+        return _once(city, principal, attempt, effect, scope)  # a twin of this request committed between our look and our write
 
 
-def _once(city: City, principal: Principal, attempt: Attempt, effect: Effect) -> JSONResponse:
-    with city.database.write(principal.scope) as session:
+def _once(city: City, principal: Principal, attempt: Attempt, effect: Effect, scope: Scope) -> JSONResponse:
+    with city.database.write(scope) as session:
         if attempt.key is not None:
             earlier = session.get(IdempotencyRow, (principal.token, attempt.key))
             if earlier is not None:

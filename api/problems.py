@@ -73,6 +73,36 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "deadline: {deadline} is past; a moment after {now} is needed",
         "deadline:{deadline} 已过去,须为 {now} 之后的时间",
     ),
+    "expense_in_future": (
+        422,
+        "Expense in the future",
+        "incurred_on: {day} has not come in China, where it is {today}",
+        "incurred_on:{day} 尚未到来,北京时间今日为 {today}",
+    ),
+    "expense_outside_contract": (
+        422,
+        "Outside the contract's dates",
+        "incurred_on: {day} lies outside contract {contract}, which is of {start} until {end}",
+        "incurred_on:{day} 不在合同 {contract} 的期限({start} 至 {end})内",
+    ),
+    "expense_beyond_contract": (
+        422,
+        "Beyond the contract's amount",
+        "amount: contract {contract} has {left} CNY left",
+        "amount:合同 {contract} 余额为 {left} 元",
+    ),
+    "expense_already_posted": (
+        409,
+        "Already posted",
+        "evidence_sha256: expense {id} of this contract was posted with the same evidence",
+        "evidence_sha256:该合同已凭同一凭证入账费用 {id}",
+    ),
+    "too_many_expenses": (
+        409,
+        "Too many expenses",
+        "contract {contract} has {limit} expenses, and may have no more",
+        "合同 {contract} 已有 {limit} 笔费用,不得再增加",
+    ),
     "price_in_past": (
         422,
         "Price in the past",

@@ -14,6 +14,7 @@ from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOptio
 from api.cli.errors import UsageProblemError
 from api.cli.tables import card_hours, console, print_inventory, print_jobs
 from api.client import ApiProblemError, ApiUnreachableError, Client
+from scheduler.contract.cost import CostRecord
 from scheduler.contract.job import JobView
 
 MAX_SPEC_BYTES = 1_048_576
@@ -120,16 +121,20 @@ def costs(
         print_json(found)
         return
     for record in found.records:
-        typer.echo(
-            f"#{record.sequence} attempt {record.attempt_number} {record.item} {record.model or ''} "
-            f"{card_hours(record.card_seconds)} card-hours at {record.contracted_price}/h = {record.contracted_amount}"
-        )
+        typer.echo(f"#{record.sequence} {_what(record)} = {record.contracted_amount}")
         for tag in record.eligibility:
             chosen = " (selected)" if tag.selected else ""
             typer.echo(f"    {tag.programme}@{tag.version}: {tag.status}{chosen} {tag.capped} [{', '.join(tag.reason_codes)}]")
     typer.echo(
         f"cost {found.contracted_amount}, voucher estimate {found.voucher_estimate}, net {found.net_amount} CNY ({found.state})"
     )
+
+
+def _what(record: CostRecord) -> str:
+    if record.attempt is None:
+        return f"{record.item} of {record.period_end:%Y-%m-%d}: {record.description}"
+    hours = f"{card_hours(record.card_seconds)} card-hours"
+    return f"attempt {record.attempt_number} {record.item} {record.model or ''} {hours} at {record.contracted_price}/h"
 
 
 def inventory(

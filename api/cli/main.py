@@ -23,6 +23,7 @@ _COMMANDS = {
     "costs": "api.cli.jobs:costs",
     "inventory": "api.cli.jobs:inventory",
     "links": "api.cli.links:links",
+    "expenses": "api.cli.expenses:expenses",
     "prices": "api.cli.prices:prices",
     "windows": "api.cli.windows:app",
     "scheduling": "api.cli.windows:scheduling",

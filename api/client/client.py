@@ -10,6 +10,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from scheduler.contract.answers import Explanation, Quote
 from scheduler.contract.cost import JobCosts
+from scheduler.contract.expense import ExpensePage, ExpenseView
 from scheduler.contract.inventory import Inventory
 from scheduler.contract.job import AttemptList, EventPage, JobPage, JobView
 from scheduler.contract.links import LinkView
@@ -117,6 +118,21 @@ class Client:
             after = page.next
             if after is None:
                 return found
+
+    def expenses(self, contract: str | None = None) -> list[ExpenseView]:
+        """What was bought beside the machines, in the order it was posted in."""
+        found: list[ExpenseView] = []
+        after = None
+        while True:
+            page = self._get("/v1/expenses", ExpensePage, contract=contract, limit=FEED_PAGE, after=after)
+            found += page.expenses
+            after = page.next
+            if after is None:
+                return found
+
+    def add_expense(self, expense: Mapping[str, Any], idempotency_key: str | None = None) -> ExpenseView:
+        """Charge a purchase to a contract."""
+        return self._post("/v1/expenses", expense, ExpenseView, idempotency_key)
 
     def publish_price(self, entry: Mapping[str, Any], idempotency_key: str | None = None) -> PriceView:
         """Publish a price."""

@@ -66,15 +66,13 @@ class Books:
 
     def _add(self, record: Mapping[str, Any]) -> None:
         books = self.jobs[record["job"] or ""]
-        units = record["unit_seconds"]
         books.card_seconds += record["card_seconds"]
         books.list_micros += parse_cny(record["list_amount"])
         books.contracted_micros += parse_cny(record["contracted_amount"])
         books.voucher_micros += sum(parse_cny(tag["capped"]) for tag in record["eligibility"] if tag["selected"])
         books.reversals += record["kind"] == RecordKind.REVERSAL
-        if record["kind"] != RecordKind.PURCHASE:
-            books.list_product += units * parse_cny(record["list_price"])
-            books.contracted_product += units * parse_cny(record["contracted_price"])
+        books.list_product += _product(record, "list")
+        books.contracted_product += _product(record, "contracted")
 
     def identities(self) -> dict[str, bool]:
         """What must hold over everything taken so far, by name."""
@@ -87,6 +85,15 @@ class Books:
     def total(self) -> str:
         """Everything charged, CNY."""
         return format_cny(sum(books.contracted_micros for books in self.jobs.values()))
+
+
+def _product(record: Mapping[str, Any], column: str) -> int:
+    """Unit-seconds × price of a record, micro-CNY × seconds. What was bought beside the machines, or is taken back of that, has
+    neither: its amount is worth as much."""
+    if record["attempt"] is None:
+        return parse_cny(record[f"{column}_amount"]) * SECONDS_PER_HOUR
+    units: int = record["unit_seconds"]
+    return units * parse_cny(record[f"{column}_price"])
 
 
 def _follows(micros: int, product: int, reversals: int) -> bool:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from scheduler.contract.base import Count, Key, Moment, Money, Wire
+from scheduler.contract.base import Count, Key, Moment, Money, Text, Wire
 from scheduler.contract.job import Activity
 from scheduler.contract.price import PriceTier
 from scheduler.domain.hardware import HardwareClass
@@ -78,7 +78,8 @@ class CostRecord(Wire):
     whole record (`reverses`) and, where something is due after all, a new record (`replaces`).
 
     `unit_seconds` is what is priced: card-seconds of accelerators, core-seconds of CPUs, GiB-seconds of memory. What was bought
-    beside the machines (`purchase`) has none, and need not belong to a job. `price_tier` says what was paid in place of the
+    beside the machines (`purchase`) has none and no price, and need not belong to a job: it has a `description` and, if it was
+    given, the SHA-256 of the evidence. `price_tier` says what was paid in place of the
     published price, `price_reasons` why. `context` is the SHA-256 of the facts that decided the tags.
     `voucher_programme` and `voucher_estimate` repeat the selected tag. `hash` is the SHA-256 of the canonical JSON (RFC 8785:
     sorted keys, no spaces, UTF-8) of every other field, `previous_hash` among them.
@@ -123,6 +124,8 @@ class CostRecord(Wire):
     reason: Key | None
     reverses: Key | None
     replaces: Key | None
+    description: Text | None = None
+    evidence_sha256: Sha256 | None = None
     voucher_application: Key | None
     voucher_programme: Key | None
     voucher_estimate: Money

@@ -50,6 +50,7 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "{value!r} is below zero: it cannot be negative, an amount of zero or more is allowed",
         "zh": "{value!r} 小于零:金额不得为负",
     },
+    "expense_out_of_bounds": {"en": "an expense is more than 0 and at most {most} CNY", "zh": "费用须大于 0 且不超过 {most} 元"},
     # who
     "uscc_malformed": {
         "en": "not a unified social credit code: 18 characters of digits and capital letters without I, O, S, V and Z are needed",

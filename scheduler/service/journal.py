@@ -88,9 +88,10 @@ class Sums:
         self.list_micros += listed
         self.contracted_micros += contracted
         self.voucher_micros += voucher_micros
-        self.list_carried += units * body["list_price"] - listed * SECONDS_PER_HOUR
-        self.contracted_carried += units * body["contracted_price"] - contracted * SECONDS_PER_HOUR
         self.programme = programme or self.programme
+        if body["attempt"] is not None:  # what was bought has no price and no seconds: its amount is all there is
+            self.list_carried += units * body["list_price"] - listed * SECONDS_PER_HOUR
+            self.contracted_carried += units * body["contracted_price"] - contracted * SECONDS_PER_HOUR
 
 
 @dataclass

@@ -147,5 +147,7 @@ def _body(
         "reason": None,
         "reverses": None,
         "replaces": None,
+        "description": None,
+        "evidence_sha256": None,
         "voucher_application": spec.voucher.application if spec.voucher else None,
     }

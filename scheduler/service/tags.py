@@ -25,13 +25,13 @@ class Terms:
 
     tenant: str
     contract: str | None
-    activity: Activity
+    activity: Activity | None
     applied: str | None
     declined: bool
-    span_hours: int
+    span_hours: int = 0
     """The first of `SPANS_HOURS` that is not shorter than the job."""
-    core_milli: int
-    memory_milli: int
+    core_milli: int = 0
+    memory_milli: int = 0
     """Thousandths of a core and of a GiB beside each card of its first wish; for a job without cards, of a GiB beside each core."""
 
     @classmethod
@@ -62,7 +62,7 @@ class Terms:
 class Charge:
     """A spend to tag: an amount, micro-CNY, over [start, end)."""
 
-    item: PricedItem
+    item: PricedItem | Item
     hardware_class: HardwareClass | None
     start: datetime
     end: datetime

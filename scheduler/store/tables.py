@@ -12,7 +12,17 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from scheduler.store.database import UtcMicros
 
-APPEND_ONLY = ("prices", "programmes", "job_events", "cost_records", "cost_contexts", "queues", "scheduling_policies", "links")
+APPEND_ONLY = (
+    "prices",
+    "programmes",
+    "job_events",
+    "cost_records",
+    "cost_contexts",
+    "expenses",
+    "queues",
+    "scheduling_policies",
+    "links",
+)
 
 Json = dict[str, Any]
 
@@ -310,6 +320,19 @@ class JobCostRow(TenantOwned, Base):
     contracted_carried: Mapped[int] = mapped_column(default=0)
     programme: Mapped[str | None]
     """The programme selected last."""
+
+
+class ExpenseRow(TenantOwned, Base):
+    """What a tenant bought beside the machines, as it said it (`scheduler.contract.expense.Expense`). The amount is in the feed."""
+
+    __tablename__ = "expenses"
+    __table_args__ = (UniqueConstraint("contract_id", "evidence_sha256", name="uq_expenses_evidence"),)
+    record_sequence: Mapped[int] = mapped_column(ForeignKey("cost_records.sequence"), primary_key=True, autoincrement=False)
+    contract_id: Mapped[str] = mapped_column(ForeignKey("contracts.id"))
+    evidence_sha256: Mapped[str | None] = mapped_column(String(64))
+    id: Mapped[str]
+    body: Mapped[Json]
+    created_at: Mapped[datetime]
 
 
 class JournalHeadRow(Base):

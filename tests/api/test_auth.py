@@ -39,6 +39,8 @@ MATRIX = {
     ("GET", "/v1/tenants"): STAFF,
     ("POST", "/v1/contracts"): STAFF,
     ("GET", "/v1/contracts"): TENANT | STAFF,
+    ("POST", "/v1/expenses"): TENANT,
+    ("GET", "/v1/expenses"): TENANT | STAFF,
     ("POST", "/v1/prices"): STAFF,
     ("GET", "/v1/prices"): ANYONE,
     ("POST", "/v1/queues"): {Role.OPERATOR},

@@ -17,6 +17,7 @@ from tests.api.test_registry import PROGRAMME
 from tests.api.world import START, World, contract, make_uscc, problem, spec
 
 PROVIDER = {"id": "p-new", "name": "new", "uscc": make_uscc(77), "city": "shenzhen"}
+EXPENSE = {"contract": "C-A", "item": "corpus", "amount": "1", "incurred_on": "2026-11-01", "description": "a corpus"}
 CREATING: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "/v1/jobs": ("tenant-a", spec(), spec(name="other")),
     "/v1/providers": ("operator", PROVIDER, {**PROVIDER, "id": "p-newer"}),
@@ -36,6 +37,7 @@ CREATING: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
         {"cluster": "sz-ascend", "item": "cpu", "list_price": "1", "contracted_price": "1", "effective_from": START.isoformat()},
         {"cluster": "sz-ascend", "item": "cpu", "list_price": "2", "contracted_price": "1", "effective_from": START.isoformat()},
     ),
+    "/v1/expenses": ("tenant-a", EXPENSE, {**EXPENSE, "amount": "2"}),
     "/v1/programmes": ("finance", {"document": PROGRAMME}, {"document": {**PROGRAMME, "version": "x"}}),
 }
 """Every creating POST: who asks, a body, and another body."""

@@ -25,6 +25,7 @@ def line(id_: str, unit_seconds: int, contracted: str, **changes: Any) -> dict[s
         "kind": "usage",
         "tenant": "acme",
         "job": "job-1",
+        "attempt": "att-1",
         "contract": None,
         **prices,
         **seconds,
@@ -93,3 +94,17 @@ def test_records_cut_off_the_end_are_missed() -> None:
     cut.end(end)
     assert cut.first_break is not None
     assert (cut.first_break.sequence, cut.identities()["chain_unbroken"]) == (2, False)
+
+
+def purchase(id_: str, amount: str, **changes: Any) -> dict[str, Any]:
+    amounts = {"list_price": "0.000000", "contracted_price": "0.000000", "list_amount": amount}
+    return line(id_, 0, amount, kind="purchase", attempt=None, **amounts, **changes)
+
+
+def test_what_was_bought_beside_the_machines_counts_by_its_amount() -> None:
+    metered = line("b", 1, "0.002777", list_amount="0.003333")
+    books = take(purchase("a", "1000.000001"), metered, purchase("c", "5.000000", job=None))
+    assert books.identities() == ALL_HOLD
+    assert books.total() == "1005.002778"
+    assert books.jobs[""].contracted_micros == 5_000_000
+    assert take(purchase("a", "7.000000"), {**purchase("b", "-7.000000"), "kind": "reversal"}).identities() == ALL_HOLD

@@ -20,7 +20,7 @@ from scheduler.service.lifecycle import record
 from scheduler.service.prices import price_point
 from scheduler.store.database import CITY, Database
 from scheduler.store.migrate import config, migrate
-from scheduler.store.tables import APPEND_ONLY, Base, CostContextRow, CostRecordRow, JobCostRow, PriceRow
+from scheduler.store.tables import APPEND_ONLY, Base, CostContextRow, CostRecordRow, ExpenseRow, JobCostRow, PriceRow
 from tests.builders import NOW, add_city, add_job, add_participants, contract, contract_row
 from tests.store.databases import BOTH, empty_database
 
@@ -72,6 +72,8 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(database: Databa
         job = add_job(session)
         record(session, job, Reason("succeeded"), NOW)
         session.add_all([cost_record(job.id), CostContextRow(sha256="0", body="{}")])
+        session.flush()
+        session.add(ExpenseRow(record_sequence=1, tenant_id="acme", contract_id="C-1", id="exp-1", body={}, created_at=NOW))
     column = Base.metadata.tables[table].columns.keys()[-1]
     with pytest.raises(DBAPIError, match=f"{table} is append-only"), database.write(CITY) as session:
         session.execute(text(statement.format(table=table, column=column)))

@@ -11,6 +11,7 @@ from scheduler.store.tables import (
     Base,
     ClusterOwned,
     CostRecordRow,
+    ExpenseRow,
     JobCostRow,
     JobEventRow,
     JobRow,
@@ -26,7 +27,7 @@ TENANT_TABLES = sorted(name for name, row in ROWS.items() if issubclass(row, Ten
 CLUSTER_TABLES = sorted(name for name, row in ROWS.items() if issubclass(row, ClusterOwned))
 OWNERS = {"tenant_id": ("acme", "uni"), "cluster_id": ("sz", "hz")}
 CASES = [(name, "tenant_id") for name in TENANT_TABLES] + [(name, "cluster_id") for name in CLUSTER_TABLES]
-CHANGEABLE = [(name, owner) for name, owner in CASES if name not in ("JobEventRow", "CostRecordRow")]
+CHANGEABLE = [(name, owner) for name, owner in CASES if name not in ("JobEventRow", "CostRecordRow", "ExpenseRow")]
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,9 @@ def add_rows(session: Session, number: int, tenant: str, cluster: str) -> None:
     session.add(SubsidyUseRow(programme="shenzhen-training", year=2026, tenant_id=tenant, used_micros=1))
     session.add(CostRecordRow(sequence=number, tenant_id=tenant, job_id=job.id, payload="{}", hash="0"))
     session.add(JobCostRow(job_id=job.id, tenant_id=tenant))
+    session.flush()
+    contract_id, id_ = ("C-1", "exp-1") if tenant == "acme" else ("C-2", "exp-2")
+    session.add(ExpenseRow(record_sequence=number, tenant_id=tenant, contract_id=contract_id, id=id_, body={}, created_at=NOW))
 
 
 def scope_of(owner: str, whose: str) -> Scope:
