@@ -12,7 +12,7 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "expenses",
-        sa.Column("record_sequence", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("record_sequence", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
         sa.Column("contract_id", sa.String(length=200), nullable=False),
         sa.Column("evidence_sha256", sa.String(length=64), nullable=True),
         sa.Column("id", sa.String(length=200), nullable=False),
