@@ -26,13 +26,14 @@ from scheduler.domain.clock import format_duration, from_micros, to_micros
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Language, Reason
-from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_WAITING, JobState
+from scheduler.domain.states import ATTEMPT_ACTIVE, JobState
 from scheduler.engine.answers import PastUse, Position, Refusal
 from scheduler.engine.deadline import prospect_of_run
 from scheduler.engine.start import Method, Start
 from scheduler.engine.what_if import Change
 from scheduler.service.answers import Amounts, Answered, PricedOption
 from scheduler.service.estimate import Share, counts
+from scheduler.service.tasks import waits
 from scheduler.store.tables import AttemptRow, JobRow
 from scheduler.subsidy.reasons import texts
 
@@ -65,7 +66,7 @@ def explanation_view(
 ) -> Explanation:
     """A waiting job is answered as a quote is; one with a place says why it is there; one that has ended, how."""
     placed = _whereabouts(attempt, recorded) if attempt is not None else None
-    if answered is not None and job.state in JOB_WAITING:
+    if answered is not None and waits(job):
         quote = quote_view(answered, recorded, language, now)
         return Explanation(**dict(quote), job=job.id, state=JobState(job.state), placed=placed)
     return Explanation(

@@ -7,14 +7,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from scheduler.contract.base import EventView, ReasonView
-from scheduler.contract.job import AttemptView, CostSummary, JobSpec, JobView
+from scheduler.contract.job import AttemptView, CostSummary, JobSpec, JobView, TaskView
 from scheduler.contract.registry import Cluster, Launcher
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Language, Reason
 from scheduler.domain.states import AttemptState, JobState
 from scheduler.service.lifecycle import from_json
-from scheduler.store.tables import AttemptRow, ClusterRow, JobCostRow, JobEventRow, JobRow, Json
+from scheduler.store.tables import AttemptRow, ClusterRow, JobCostRow, JobEventRow, JobRow, Json, TaskRow
 
 _NOTHING = dict.fromkeys(("unit_seconds", "card_seconds", "list_micros", "contracted_micros", "voucher_micros"), 0)
 
@@ -48,6 +48,7 @@ def attempt_view(attempt: AttemptRow, recorded: frozenset[str], language: Langua
     return AttemptView(
         id=attempt.id,
         number=attempt.number,
+        task=attempt.task,
         state=AttemptState(attempt.state),
         cluster=attempt.cluster_id,
         recorded=attempt.cluster_id in recorded,
@@ -66,8 +67,21 @@ def attempt_view(attempt: AttemptRow, recorded: frozenset[str], language: Langua
     )
 
 
+def task_view(task: TaskRow) -> TaskView:
+    return TaskView(
+        index=task.index,
+        state=JobState(task.state),
+        attempt=task.attempt,
+        tries=task.tries,
+        failures=task.failures,
+        losses=task.losses,
+    )
+
+
 def event_view(event: JobEventRow, language: Language) -> EventView:
-    return EventView(at=event.at, state=event.state, attempt=event.attempt, reason=stored_reason_view(event.reason, language))
+    return EventView(
+        at=event.at, state=event.state, attempt=event.attempt, task=event.task, reason=stored_reason_view(event.reason, language)
+    )
 
 
 def recorded_clusters(session: Session) -> frozenset[str]:
@@ -96,6 +110,7 @@ def _job_view(job: JobRow, attempt: AttemptRow | None, costs: CostSummary, recor
         hardware_class=HardwareClass(attempt.hardware_class) if attempt and attempt.hardware_class else None,
         model=attempt.model if attempt else None,
         costs=costs,
+        tasks=job.tasks,
     )
 
 

@@ -236,7 +236,13 @@ def add_attempt(session: Session, job: JobRow, state: AttemptState = AttemptStat
         "metered": False,
         **changes,
     }
-    identity = {"id": f"att-{number:06d}", "job_id": job.id, "tenant_id": job.tenant_id, "number": job.attempts}
+    identity = {
+        "id": f"att-{number:06d}",
+        "job_id": job.id,
+        "tenant_id": job.tenant_id,
+        "number": job.attempts,
+        "tries": job.attempts,
+    }
     attempt = AttemptRow(**identity, fencing_token=number, state=state, **values)
     session.add(attempt)
     session.flush()

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption, connect
 from api.cli.errors import UsageProblemError
-from api.cli.tables import card_hours, console, print_inventory, print_jobs
+from api.cli.tables import card_hours, console, counted_tasks, print_inventory, print_jobs, print_tasks
 from api.client import ApiProblemError, ApiUnreachableError, Client
 from scheduler.contract.cost import CostRecord
 from scheduler.contract.job import JobView
@@ -67,16 +67,38 @@ def job(
     token_file: TokenOption = None,
     as_: As = DEFAULT_TOKEN,
     language: LanguageOption = "en",
+    task: Annotated[int | None, typer.Option(min=0, help="Only the history of this task of an array, by its index.")] = None,
     output: Output = "table",
 ) -> None:
     """Show one job: where it is, why, and its history."""
     with city_of(data, url, token_file, as_, language) as city:
         view = city.job(job_id)
-        events = city.events(job_id).events if output == "table" else []
+        events = city.events(job_id, task=task).events if output == "table" else []
     _show_job(view, output)
     for event in events:
+        of_task = "" if event.task is None else f" task {event.task}"
         attempt = f" (attempt {event.attempt})" if event.attempt else ""
-        typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S} {event.state}{attempt}: {event.reason.text}")
+        typer.echo(f"{event.at:%Y-%m-%d %H:%M:%S}{of_task} {event.state}{attempt}: {event.reason.text}")
+
+
+def tasks(
+    job_id: JobId,
+    data: DataOption = None,
+    url: UrlOption = None,
+    token_file: TokenOption = None,
+    as_: As = DEFAULT_TOKEN,
+    state: Annotated[str | None, typer.Option(help="Only tasks in this state.")] = None,
+    after: Annotated[int, typer.Option(min=-1, help="Only tasks with a higher index.")] = -1,
+    limit: Annotated[int, typer.Option(min=1, max=200)] = 50,
+    output: Output = "table",
+) -> None:
+    """List the tasks of an array that have begun."""
+    with city_of(data, url, token_file, as_, "en") as city:
+        page = city.tasks(job_id, limit, after, state)
+    if output == "json":
+        print_json(page)
+    else:
+        print_tasks(console(), page)
 
 
 def cancel(
@@ -100,10 +122,11 @@ def logs(
     token_file: TokenOption = None,
     as_: As = DEFAULT_TOKEN,
     attempt: Annotated[int | None, typer.Option(min=1, help="Which attempt; by default the latest.")] = None,
+    task: Annotated[int | None, typer.Option(min=0, help="Which task of an array, by its index.")] = None,
 ) -> None:
     """Print a job's log."""
     with city_of(data, url, token_file, as_, "en") as city:
-        typer.echo(city.log(job_id, attempt).text, nl=False)
+        typer.echo(city.log(job_id, attempt, task).text, nl=False)
 
 
 def costs(
@@ -203,6 +226,8 @@ def _show_job(view: JobView, output: str) -> None:
         print_json(view)
         return
     typer.echo(f"{view.id} {view.spec.name}: {view.state}{f' in {view.cluster}' if view.cluster else ''}")
+    if view.tasks is not None:
+        typer.echo(f"  tasks: {counted_tasks(view.tasks)}")
     for reason in view.reasons:
         typer.echo(f"  {reason.code}: {reason.text}")
 

@@ -18,6 +18,7 @@ _COMMANDS = {
     "jobs": "api.cli.jobs:jobs",
     "job": "api.cli.jobs:job",
     "explain": "api.cli.answers:explain",
+    "tasks": "api.cli.jobs:tasks",
     "cancel": "api.cli.jobs:cancel",
     "logs": "api.cli.jobs:logs",
     "costs": "api.cli.jobs:costs",

@@ -1,14 +1,15 @@
 """What people read: tables and colours on a terminal, plain text elsewhere."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 from rich.console import Console
 from rich.table import Table
 
 from scheduler.contract.inventory import Inventory
-from scheduler.contract.job import JobView
+from scheduler.contract.job import JobView, TaskPage
+from scheduler.domain.states import JobState
 
 STATE_STYLES = {
     "running": "green",
@@ -48,7 +49,7 @@ def print_jobs(to: Console, jobs: Sequence[JobView], title: str | None = None) -
         placed = job.cluster and job.state not in ("queued", "held")
         table.add_row(
             job.spec.name,
-            f"[{STATE_STYLES.get(job.state, 'cyan')}]{job.state}[/]",
+            f"[{STATE_STYLES.get(job.state, 'cyan')}]{job.state if job.tasks is None else counted_tasks(job.tasks)}[/]",
             f"{job.cluster}{' (recorded)' if job.recorded else ''}" if placed else "–",
             f"{job.hardware_class} {job.model}" if placed and job.model else "CPU" if placed else "–",
             card_hours(costs.card_seconds),
@@ -58,6 +59,24 @@ def print_jobs(to: Console, jobs: Sequence[JobView], title: str | None = None) -
             job.reasons[0].code if job.reasons else "–",
         )
     to.print(table)
+
+
+def counted_tasks(tasks: Mapping[JobState, int]) -> str:
+    """`40 running, 60 succeeded, 99900 queued`: the tasks of an array by state, as they go on."""
+    return ", ".join(f"{tasks[state]} {state}" for state in reversed(JobState) if state in tasks)
+
+
+def print_tasks(to: Console, page: TaskPage) -> None:
+    """How each task of an array stands that has begun."""
+    table = Table()
+    for heading in ("task", "tries", "attempt", "failures", "losses"):
+        table.add_column(heading, justify="right")
+    table.add_column("state")
+    for task in page.tasks:
+        numbers = (task.index, task.tries, task.attempt, task.failures, task.losses)
+        table.add_row(*map(str, numbers), f"[{STATE_STYLES.get(task.state, 'cyan')}]{task.state}[/]")
+    to.print(table)
+    to.print(f"tasks from {page.begun} on have not begun" + (f"; more with --after {page.next}" if page.next else ""))
 
 
 def print_inventory(to: Console, inventory: Inventory) -> None:

@@ -12,7 +12,7 @@ from scheduler.contract.answers import Explanation, Quote
 from scheduler.contract.cost import JobCosts
 from scheduler.contract.expense import ExpensePage, ExpenseView
 from scheduler.contract.inventory import Inventory
-from scheduler.contract.job import AttemptList, EventPage, JobPage, JobView
+from scheduler.contract.job import AttemptPage, EventPage, JobPage, JobView, TaskPage
 from scheduler.contract.links import LinkView
 from scheduler.contract.price import PricePage, PriceView
 from scheduler.contract.problem import Problem
@@ -81,14 +81,18 @@ class Client:
     def cancel(self, job_id: str) -> JobView:
         return self._post(f"/v1/jobs/{job_id}/cancel", {}, JobView)
 
-    def attempts(self, job_id: str) -> AttemptList:
-        return self._get(f"/v1/jobs/{job_id}/attempts", AttemptList)
+    def tasks(self, job_id: str, limit: int = 200, after: int = -1, state: str | None = None) -> TaskPage:
+        """The tasks of an array that have begun, by index."""
+        return self._get(f"/v1/jobs/{job_id}/tasks", TaskPage, limit=limit, after=after, state=state)
 
-    def events(self, job_id: str, limit: int = 200) -> EventPage:
-        return self._get(f"/v1/jobs/{job_id}/events", EventPage, limit=limit)
+    def attempts(self, job_id: str, task: int | None = None, after: int = 0) -> AttemptPage:
+        return self._get(f"/v1/jobs/{job_id}/attempts", AttemptPage, task=task, after=after)
 
-    def log(self, job_id: str, attempt: int | None = None) -> LogView:
-        return self._get(f"/v1/jobs/{job_id}/logs", LogView, attempt=attempt)
+    def events(self, job_id: str, limit: int = 200, task: int | None = None) -> EventPage:
+        return self._get(f"/v1/jobs/{job_id}/events", EventPage, limit=limit, task=task)
+
+    def log(self, job_id: str, attempt: int | None = None, task: int | None = None) -> LogView:
+        return self._get(f"/v1/jobs/{job_id}/logs", LogView, attempt=attempt, task=task)
 
     def costs(self, job_id: str) -> JobCosts:
         return self._get(f"/v1/jobs/{job_id}/costs", JobCosts)

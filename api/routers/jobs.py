@@ -16,13 +16,14 @@ from api.idempotency import Keyed, once
 from api.language import Lang
 from api.limits import MAX_SEQUENCE
 from api.problems import ProblemError, unknown_reference
-from api.views import attempt_view, cost_summaries, event_view, job_views, recorded_clusters
+from api.views import attempt_view, cost_summaries, event_view, job_views, recorded_clusters, task_view
 from scheduler.contract.cost import CostRecord, JobCosts
-from scheduler.contract.job import AttemptList, EventPage, JobPage, JobSpec, JobView
+from scheduler.contract.job import AttemptPage, EventPage, JobPage, JobSpec, JobView, TaskPage
 from scheduler.contract.problem import FieldError
 from scheduler.contract.sync import MAX_LOG_BYTES, LogView
 from scheduler.domain.clock import rfc3339
 from scheduler.domain.states import JOB_FINAL, JOB_WAITING, JobState
+from scheduler.domain.tasks import MAX_TASKS
 from scheduler.engine.explain import could_ever_fit
 from scheduler.engine.order import Usage
 from scheduler.engine.snapshot import Snapshot
@@ -30,17 +31,32 @@ from scheduler.service.journal import stored
 from scheduler.service.lifecycle import lock_job, request_cancel, submit
 from scheduler.service.registry import declared_queues
 from scheduler.service.snapshot import queued_job
-from scheduler.store.tables import AttemptRow, ClusterRow, ContractRow, CostRecordRow, JobEventRow, JobRow, LogRow, ProgrammeRow
+from scheduler.service.tasks import waiting_tasks
+from scheduler.store.tables import (
+    AttemptRow,
+    ClusterRow,
+    ContractRow,
+    CostRecordRow,
+    JobEventRow,
+    JobRow,
+    LogRow,
+    ProgrammeRow,
+    TaskRow,
+)
 from scheduler.subsidy.elsewhere import routed_elsewhere
 from scheduler.subsidy.reasons import texts
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MAX_PAGE = 200
+MAX_ATTEMPTS = MAX_TASKS * 100
+"""More attempts than a job may have, whatever its retries and how often it is preempted."""
+
 MAX_JOB_RECORDS = 10_000
 
 Limit = Annotated[int, Query(ge=1, le=MAX_PAGE)]
 Cursor = Annotated[str | None, Query(pattern=r"^job-[0-9a-z]{26}$")]
+Task = Annotated[int | None, Query(ge=0, lt=MAX_TASKS, description="The index of a task of an array: only what is of that.")]
 
 
 @router.post("", status_code=201, response_model=JobView)
@@ -52,7 +68,7 @@ def submit_job(spec: JobSpec, city: TheCity, principal: TenantOnly, keyed: Keyed
         check_references(session, spec)
         check_deadline(spec, city.clock())
         _check_size(city, tenant, spec)
-        _check_pending(session, tenant)
+        _check_pending(session, tenant, spec.tasks)
         now = city.clock()
         job = submit(session, city.make_id("job", now), tenant, spec, now)
         return 201, job_views(session, [job], language)[0]
@@ -101,14 +117,47 @@ def cancel_job(job_id: str, city: TheCity, principal: TenantOrOperator, keyed: K
     return once(city, principal, keyed, effect)
 
 
+@router.get("/{job_id}/tasks")
+def list_tasks(
+    job_id: str,
+    city: TheCity,
+    principal: TenantOrStaff,
+    limit: Limit = 50,
+    after: Annotated[int, Query(ge=-1, lt=MAX_TASKS)] = -1,
+    state: JobState | None = None,
+) -> TaskPage:
+    """The tasks of an array that have begun, by index; of a job that is none, no task. `after` is the `next` of the page before."""
+    query = select(TaskRow).where(TaskRow.job_id == job_id, TaskRow.index > after).order_by(TaskRow.index).limit(limit)
+    if state is not None:
+        query = query.where(TaskRow.state == state)
+    with city.database.read(principal.scope) as session:
+        job = find_job(session, job_id)
+        tasks = session.scalars(query).all()
+        following = str(tasks[-1].index) if len(tasks) == limit else None
+        return TaskPage(tasks=[task_view(task) for task in tasks], begun=job.tasks_begun, next=following)
+
+
 @router.get("/{job_id}/attempts")
-def list_attempts(job_id: str, city: TheCity, principal: TenantOrStaff, language: Lang) -> AttemptList:
-    """Every placement of the job, in order."""
+def list_attempts(
+    job_id: str,
+    city: TheCity,
+    principal: TenantOrStaff,
+    language: Lang,
+    limit: Limit = MAX_PAGE,
+    after: Annotated[int, Query(ge=0, le=MAX_ATTEMPTS)] = 0,
+    task: Task = None,
+) -> AttemptPage:
+    """Every placement of the job, or of one task of it, in order. `after` is the `next` of the page before."""
+    query = (
+        select(AttemptRow).where(AttemptRow.job_id == job_id, AttemptRow.number > after).order_by(AttemptRow.number).limit(limit)
+    )
+    if task is not None:
+        query = query.where(AttemptRow.task == task)
     with city.database.read(principal.scope) as session:
         find_job(session, job_id)
-        attempts = session.scalars(select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number))
-        recorded = recorded_clusters(session)
-        return AttemptList(attempts=[attempt_view(attempt, recorded, language) for attempt in attempts])
+        attempts, recorded = session.scalars(query).all(), recorded_clusters(session)
+        following = str(attempts[-1].number) if len(attempts) == limit else None
+        return AttemptPage(attempts=[attempt_view(attempt, recorded, language) for attempt in attempts], next=following)
 
 
 @router.get("/{job_id}/events")
@@ -119,9 +168,12 @@ def list_events(
     language: Lang,
     limit: Limit = 50,
     after: Annotated[int, Query(ge=0, le=MAX_SEQUENCE)] = 0,
+    task: Task = None,
 ) -> EventPage:
-    """What happened to the job, oldest first."""
+    """What happened to the job, or to one task of it, oldest first."""
     query = select(JobEventRow).where(JobEventRow.job_id == job_id, JobEventRow.id > after).order_by(JobEventRow.id).limit(limit)
+    if task is not None:
+        query = query.where(JobEventRow.task == task)
     with city.database.read(principal.scope) as session:
         find_job(session, job_id)
         events = session.scalars(query).all()
@@ -131,17 +183,32 @@ def list_events(
 
 @router.get("/{job_id}/logs")
 def get_log(
-    job_id: str, city: TheCity, principal: TenantOrStaff, attempt: Annotated[int | None, Query(ge=1, le=10_000)] = None
+    job_id: str,
+    city: TheCity,
+    principal: TenantOrStaff,
+    attempt: Annotated[int | None, Query(ge=1, le=MAX_ATTEMPTS)] = None,
+    task: Task = None,
 ) -> LogView:
-    """The log of one attempt, by default the latest, as far as its cluster has sent it."""
+    """The log of one attempt, by default the latest, of the job or of one task of it, as far as its cluster has sent it."""
+    query = select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number.desc()).limit(1)
+    if attempt is not None:
+        query = query.where(AttemptRow.number == attempt)
+    if task is not None:
+        query = query.where(AttemptRow.task == task)
     with city.database.read(principal.scope) as session:
-        number = attempt or find_job(session, job_id).attempts
-        row = session.scalars(select(AttemptRow).where(AttemptRow.job_id == job_id, AttemptRow.number == number)).one_or_none()
+        find_job(session, job_id)
+        row = session.scalars(query).one_or_none()
         if row is None:
             raise ProblemError("not_found", noun="attempt of job", id=job_id)
         chunks = session.scalars(select(LogRow).where(LogRow.attempt_id == row.id).order_by(LogRow.start)).all()
         size = sum(chunk.size for chunk in chunks)
-        return LogView(attempt=row.id, number=row.number, text="".join(c.text for c in chunks), truncated=size >= MAX_LOG_BYTES)
+        return LogView(
+            attempt=row.id,
+            number=row.number,
+            task=row.task,
+            text="".join(chunk.text for chunk in chunks),
+            truncated=size >= MAX_LOG_BYTES,
+        )
 
 
 @router.get("/{job_id}/costs")
@@ -204,13 +271,15 @@ def _check_programme(session: Session, field: str, programme: str) -> None:
         raise unknown_reference(field, "programme", programme)
 
 
-def _check_pending(session: Session, tenant: str) -> None:
-    """Refuse what would make a tenant's queue longer than its operator allows."""
+def _check_pending(session: Session, tenant: str, tasks: int) -> None:
+    """Refuse what would make a tenant's queue longer than its operator allows; every task of an array counts."""
     queue = next((queue for queue in declared_queues(session) if queue.name == tenant), None)
     if queue is None or queue.max_pending is None:
         return
-    pending = session.scalar(select(func.count()).where(JobRow.tenant_id == tenant, JobRow.state.in_(JOB_WAITING))) or 0
-    if pending >= queue.max_pending:
+    own = JobRow.tenant_id == tenant
+    jobs = session.scalar(select(func.count()).where(own, JobRow.tasks.is_(None), JobRow.state.in_(JOB_WAITING))) or 0
+    arrays = session.scalars(select(JobRow).where(own, JobRow.tasks.is_not(None), JobRow.state.not_in(JOB_FINAL)))
+    if jobs + sum(map(waiting_tasks, arrays)) + tasks > queue.max_pending:
         raise ProblemError("queue_full", limit=queue.max_pending)
 
 

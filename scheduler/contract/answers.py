@@ -68,8 +68,8 @@ class PlacementOption(Wire):
     `cards` are cards, or instances of the profile `mig`; `card_milli` is what they count as and cost, in thousandths of a card.
     `alternative` counts the job's alternatives from 0. `per_hour` is what the scheduler compares: the average price over about as
     long as the job runs at most, from now on. `whole_run` is for the whole `max_runtime` from `starts_at` on (or from now), at the
-    prices that hold then; `prices` say which. `spans` says over how many link domains, racks and spines it lies, as far as its
-    nodes name theirs. `starts_at` is the latest start there, absent where nothing tells.
+    prices that hold then, of an array for all its tasks side by side; `prices` say which. `spans` says over how many link domains,
+    racks and spines it lies, as far as its nodes name theirs. `starts_at` is the latest start there, absent where nothing tells.
     """
 
     cluster: Key
@@ -174,7 +174,8 @@ class Whereabouts(Wire):
 
 class Explanation(Situation):
     """The answer for a submitted job. While it has a place, `reasons` say why it went there and `options` compare the places
-    there would be today, its own counted as free; a job that has ended has neither."""
+    there would be today, its own counted as free; a job that has ended has neither. For an array the
+    first of its tasks that wait is answered for, or else the one that started last."""
 
     job: Key
     state: JobState

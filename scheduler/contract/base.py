@@ -104,9 +104,10 @@ class ReasonView(Wire):
 
 
 class EventView(Wire):
-    """One thing that happened to a job."""
+    """One thing that happened to a job, or to a task of an array."""
 
     at: Moment
     state: str
     attempt: int | None = None
+    task: int | None = None
     reason: ReasonView

@@ -11,6 +11,7 @@ from scheduler.contract.inventory import MigProfile
 from scheduler.domain.clock import parse_duration_seconds
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.states import AttemptState, JobState
+from scheduler.domain.tasks import MAX_TASKS
 from scheduler.domain.versions import parse_range
 
 MAX_NODES = 10_000
@@ -137,6 +138,14 @@ class Retries(Wire):
     failed: Annotated[int, Field(ge=0, le=10)] = 0
 
 
+class Array(Wire):
+    """The same program `size` times over as one job: each task has an index from 0, in SUANWANG_ARRAY_INDEX, and is placed, retried
+    and charged for itself. At most `parallelism` of them run at a time; without it, as many as find a place."""
+
+    size: Annotated[int, Field(ge=1, le=MAX_TASKS)]
+    parallelism: Annotated[int, Field(ge=1, le=MAX_TASKS)] | None = None
+
+
 class VoucherRequest(Wire):
     """The programme the tenant applied to. All programmes are evaluated anyway; `none` declines every one of them."""
 
@@ -165,6 +174,7 @@ class JobSpec(Wire):
     retries: Retries = Retries()
     depends_on: Annotated[tuple[Key, ...], Field(max_length=64)] = ()
     deadline: Moment | None = None
+    array: Array | None = None
 
     @property
     def alternatives(self) -> tuple[Hardware, ...]:
@@ -178,6 +188,11 @@ class JobSpec(Wire):
     @property
     def max_runtime_seconds(self) -> int:
         return parse_duration_seconds(self.max_runtime)
+
+    @property
+    def tasks(self) -> int:
+        """How often its program runs, retries aside."""
+        return 1 if self.array is None else self.array.size
 
     @property
     def declines_vouchers(self) -> bool:
@@ -197,7 +212,8 @@ class CostSummary(Wire):
 
 
 class JobView(Wire):
-    """A job as the API answers it."""
+    """A job as the API answers it. An array is in the state of those of its tasks that are furthest on the way; `tasks` counts them
+    by state, and `verdict` and `reasons` are of those that wait."""
 
     id: Key
     tenant: Key
@@ -213,14 +229,34 @@ class JobView(Wire):
     hardware_class: HardwareClass | None = None
     model: str | None = None
     costs: CostSummary
+    tasks: dict[JobState, Count] | None = None
+
+
+class TaskView(Wire):
+    """A task of an array that has begun. `attempt` is the number of its latest attempt, `tries` how many it has had."""
+
+    index: Count
+    state: JobState
+    attempt: Count
+    tries: Count
+    failures: Count
+    losses: Count
+
+
+class TaskPage(Page):
+    """Tasks that have begun, by index; those from `begun` on have not."""
+
+    tasks: list[TaskView]
+    begun: Count
 
 
 class AttemptView(Wire):
-    """One placement of a job. `cards` are cards, or instances of the profile `mig`; `card_milli` is what they count as and are
-    charged for, in thousandths of a card."""
+    """One placement of a job, or of a task of an array. `cards` are cards, or instances of the profile `mig`; `card_milli` is what
+    they count as and are charged for, in thousandths of a card."""
 
     id: Key
     number: Count
+    task: Count | None = None
     state: AttemptState
     cluster: Key
     recorded: bool
@@ -242,7 +278,7 @@ class JobPage(Page):
     jobs: list[JobView]
 
 
-class AttemptList(Wire):
+class AttemptPage(Page):
     attempts: list[AttemptView]
 
 

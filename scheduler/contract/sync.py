@@ -70,8 +70,15 @@ class Placement(Wire):
     host_memory_gib: Count = 0
 
 
+class ArrayIndex(Wire):
+    """Which task of how many it is."""
+
+    index: Count
+    size: Count
+
+
 class DesiredRun(Wire):
-    """One attempt that must be running, with everything a launcher needs to run it."""
+    """One attempt that must be running, with everything a launcher needs to run it. `array`: where it is of a task of an array."""
 
     attempt: Key
     fencing_token: Count
@@ -89,6 +96,7 @@ class DesiredRun(Wire):
     placements: list[Placement]
     checkpoint_path: str | None = None
     max_runtime_seconds: Count
+    array: ArrayIndex | None = None
 
 
 class SyncResponse(Wire):
@@ -119,5 +127,6 @@ class LogView(Wire):
 
     attempt: Key
     number: Count
+    task: Count | None = None
     text: str
     truncated: bool = False

@@ -168,6 +168,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "waits for {jobs} to succeed",
         "zh": "等待作业 {jobs} 成功结束",
     },
+    "waiting_for_parallelism": {
+        "en": "{parallelism} tasks of its array may run at a time; the next starts when one of them ends",
+        "zh": "该数组作业最多同时运行 {parallelism} 个任务,其中一个结束后启动下一个",
+    },
     "waiting_for_round": {
         "en": "submitted; the next scheduling round decides",
         "zh": "已提交,等待下一轮调度",
@@ -309,6 +313,8 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     },
     "started": {"en": "running in {cluster}", "zh": "在 {cluster} 运行"},
     "succeeded": {"en": "finished successfully", "zh": "成功结束"},
+    "array_succeeded": {"en": "all {tasks} tasks finished successfully", "zh": "全部 {tasks} 个任务成功结束"},
+    "array_failed": {"en": "{failed} of {tasks} tasks failed", "zh": "{tasks} 个任务中有 {failed} 个失败"},
     "exit_code": {"en": "the program exited with code {exit_code}", "zh": "程序以退出码 {exit_code} 结束"},
     "launch_failed": {"en": "the cluster could not start it: {detail}", "zh": "集群无法启动该作业:{detail}"},
     "failed_elsewhere": {"en": "the cluster reported: {detail}", "zh": "集群报告:{detail}"},

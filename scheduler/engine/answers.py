@@ -5,12 +5,13 @@ go, what it would cost there, why not elsewhere, how many are served before it, 
 help (`what_if`). Nothing in an answer names another job or tenant.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from scheduler.domain.clock import MICROS_PER_SECOND
 from scheduler.domain.reasons import Reason
+from scheduler.domain.tasks import task_after
 from scheduler.engine.cycle import decisions_of
 from scheduler.engine.deadline import prospect
 from scheduler.engine.explain import explain
@@ -110,7 +111,9 @@ def answer(snapshot: Snapshot, job: QueuedJob, others: Sequence[Variation] = ())
         verdict=verdict.kind if verdict else "fit",
         reasons=verdict.reasons if verdict else grant.reasons if grant else (),
         position=Position(
-            len(ahead), sum(_compete(snapshot, each, job) for each in ahead), _past_use(whole, decisions, job, len(ahead))
+            _counted(ahead),
+            _counted([each for each in ahead if _compete(snapshot, each, job)]),
+            _past_use(whole, decisions, job, _counted(ahead)),
         ),
         start=start,
         options=(*options, *_later(rounds, job, options)),
@@ -124,11 +127,11 @@ def answer(snapshot: Snapshot, job: QueuedJob, others: Sequence[Variation] = ())
 
 def served_before(snapshot: Snapshot, decisions: Decisions, job: QueuedJob) -> list[QueuedJob]:
     """The jobs whose turn came before, in the order of their turns. The round's grants are counted again as it went along: they
-    decide whose turn is next."""
+    decide whose turn is next; of an array each task that was granted had a turn of its own, and the first that was not the last."""
     places = {grant.job: grant.place for grant in decisions.grants}
     usage = snapshot.usage.copy()
-    ahead = []
-    for each in in_order(snapshot.queue, usage, snapshot.weights, snapshot.now, by_service(snapshot.order)):
+    ahead, queue = [], list(_turns(snapshot.queue, places.keys()))
+    for each in in_order(queue, usage, snapshot.weights, snapshot.now, by_service(snapshot.order)):
         if each.id == job.id:
             break
         ahead.append(each)
@@ -137,17 +140,31 @@ def served_before(snapshot: Snapshot, decisions: Decisions, job: QueuedJob) -> l
     return ahead
 
 
+def _turns(queue: Sequence[QueuedJob], granted_ones: Collection[str]) -> Iterator[QueuedJob]:
+    for job in queue:
+        left = job
+        while left.tasks > 1 and left.id in granted_ones:
+            yield replace(left, tasks=1)
+            left = replace(left, id=task_after(left.id), tasks=left.tasks - 1)
+        yield left
+
+
+def _counted(jobs: Sequence[QueuedJob]) -> int:
+    """How many jobs, each task of an array being one."""
+    return sum(job.tasks for job in jobs)
+
+
 def _past_use(snapshot: Snapshot, decisions: Decisions, job: QueuedJob, ahead: int) -> PastUse | None:
     """None where the past of nobody counts, or does not set the job back."""
     usage = snapshot.usage
     if usage.past is None or job.tenant not in usage.past.held:
         return None
     otherwise = served_before(replace(snapshot, usage=usage.without_past()), decisions, job)
-    if len(otherwise) >= ahead:
+    if _counted(otherwise) >= ahead:
         return None
     resource = usage.dominant_resource(job.tenant)
     return PastUse(
-        jobs=ahead - len(otherwise),
+        jobs=ahead - _counted(otherwise),
         resource=resource_name(resource),
         unit_hours=usage.past.unit_hours(job.tenant, resource),
         half_life_seconds=usage.past.half_life // MICROS_PER_SECOND,

@@ -3,9 +3,12 @@
 A million jobs of a hundred shapes are a hundred lines. What orders the lines is kept in arrays: priority, then who must start soon
 to keep a deadline, then weighted dominant share, then service where the operator's order goes by it, then age, as in `order`;
 `first` finds the next to serve, `turns` many in a row.
+
+Tasks of an array that follow each other stand in their line as one entry, under the name of the first: a hundred thousand of them
+cost what one job does, and every one that is taken leaves the entry to the next.
 """
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scheduler.domain.clock import MICROS_PER_SECOND
+from scheduler.domain.tasks import index_of, job_of, task_after, task_name
 from scheduler.engine.fleet import Bools, Ints
 from scheduler.engine.order import (
     NEAR_SECONDS,
@@ -34,10 +38,50 @@ NOBODY = 2**62
 
 @dataclass(slots=True)
 class Line:
-    """Jobs that fare alike, oldest first: (submitted_at, id). `example` is any one of them."""
+    """Jobs that fare alike, oldest first: (submitted_at, id). `example` is any one of them. `tasks`: by id, how many tasks of an
+    array an entry stands for, where that is more than one."""
 
     example: QueuedJob
     jobs: list[tuple[int, str]] = field(default_factory=list)
+    tasks: dict[str, int] = field(default_factory=dict)
+
+    def covering(self, job: QueuedJob, first: int) -> int | None:
+        """The position, from `first` on, of the entry that a job or its tasks are, or are among."""
+        position = bisect_right(self.jobs, (job.submitted_at, job.id), first) - 1
+        if position < first:
+            return None
+        at, id_ = self.jobs[position]
+        if id_ == job.id and at == job.submitted_at:
+            return position
+        tasks = self.tasks.get(id_, 1)
+        among = tasks > 1 and at == job.submitted_at and job_of(id_) == job_of(job.id) and job.id <= task_after(id_, tasks - 1)
+        return position if among else None
+
+    def cut(self, position: int, job: QueuedJob) -> None:
+        """Take a job, or some tasks of an array, out of the entry that covers it; what is left of that stays."""
+        at, id_ = self.jobs[position]
+        tasks = self.tasks.pop(id_, 1)
+        before = (index_of(job.id) or 0) - (index_of(id_) or 0)
+        behind = tasks - before - job.tasks
+        left = []
+        if before:
+            left.append(self._named(at, id_, before))
+        if behind:
+            left.append(self._named(at, task_after(job.id, job.tasks), behind))
+        self.jobs[position : position + 1] = left
+
+    def advance(self, position: int) -> bool:
+        """Take a task out of the front of an entry with more of them; False where it is the only one."""
+        at, id_ = self.jobs[position]
+        tasks = self.tasks.pop(id_, 1)
+        if tasks > 1:
+            self.jobs[position] = self._named(at, task_after(id_), tasks - 1)
+        return tasks > 1
+
+    def _named(self, at: int, id_: str, tasks: int) -> tuple[int, str]:
+        if tasks > 1:
+            self.tasks[id_] = tasks
+        return at, id_
 
 
 class Backlog:
@@ -64,7 +108,10 @@ class Backlog:
         """Let jobs join their lines, each at its age. Returns the numbers of the lines in which nobody had stood."""
         joined: dict[int, list[tuple[int, str]]] = defaultdict(list)
         for job in jobs:
-            joined[self._line_of(job)].append((job.submitted_at, job.id))
+            number = self._line_of(job)
+            joined[number].append((job.submitted_at, job.id))
+            if job.tasks > 1:
+                self.lines[number].tasks[job.id] = job.tasks
         self._grow()
         begun = [number for number in joined if self.head_at[number] == NOBODY]
         for number, newcomers in joined.items():
@@ -93,7 +140,10 @@ class Backlog:
         return line.example
 
     def take(self, number: int) -> None:
-        """Take the head of a line out."""
+        """Take the head of a line out. Where that is a task with others behind it, these stand in its place."""
+        line = self.lines[number]
+        if line.tasks and line.advance(int(self._next[number])):
+            return
         self._next[number] += 1
         head = self.head(number)
         self.head_at[number] = NOBODY if head is None else head[0]
@@ -116,7 +166,8 @@ class Backlog:
         return self._likeness_of[number]
 
     def rest(self, number: int, most: int | None = None) -> list[str]:
-        """The jobs of a line that have not been taken, oldest first; at most the first so many."""
+        """The entries of a line that have not been taken, oldest first: jobs, and of tasks that stand as one the first. At most the
+        first so many."""
         first = int(self._next[number])
         return [id_ for _, id_ in self.lines[number].jobs[first : None if most is None else first + most]]
 
@@ -129,15 +180,28 @@ class Backlog:
         number = self._number.get(stand_alike(job))
         if number is None:
             return False
-        line, standing = self.lines[number], (job.submitted_at, job.id)
-        position = bisect_left(line.jobs, standing, int(self._next[number]))
-        return position < len(line.jobs) and line.jobs[position] == standing
+        return self.lines[number].covering(job, int(self._next[number])) is not None
+
+    def standing(self, job: QueuedJob) -> list[range]:
+        """The tasks of an array that wait, given as a job that has the array's own id: the entries they stand as, in order."""
+        number = self._number.get(stand_alike(job))
+        if number is None:
+            return []
+        line, begin, end = self.lines[number], (job.submitted_at, task_name(job.id, 0)), (job.submitted_at, f"{job.id}0")
+        first = bisect_left(line.jobs, begin, int(self._next[number]))
+        entries = line.jobs[first : bisect_left(line.jobs, end, first)]
+        found = ((index_of(id_) or 0, line.tasks.get(id_, 1)) for _, id_ in entries)
+        return [range(index, index + tasks) for index, tasks in found]
 
     def remove(self, job: QueuedJob) -> int:
-        """Take a waiting job out wherever it stands. Returns the number of its line."""
+        """Take a waiting job out wherever it stands, or so many tasks that stand as one with others. Returns the number of its
+        line. Raises KeyError if it does not wait."""
         number = self.line_of(job)
-        line, position = self.lines[number], int(self._next[number])
-        line.jobs.pop(bisect_left(line.jobs, (job.submitted_at, job.id), position))
+        line = self.lines[number]
+        position = line.covering(job, int(self._next[number]))
+        if position is None:
+            raise KeyError(job.id)
+        line.cut(position, job)
         head = self.head(number)
         self.head_at[number] = NOBODY if head is None else head[0]
         return number
@@ -190,7 +254,7 @@ class Backlog:
             number = self._number[likeness] = len(self.lines)
             self._likeness_of.append(self._likenesses.setdefault(fares_alike(job), len(self._likenesses)))
             self._tenant_of.append(self._tenants.setdefault(job.tenant, len(self._tenants)))
-            self.lines.append(Line(job))
+            self.lines.append(Line(job if job.tasks == 1 else replace(job, tasks=1)))
         return number
 
     def _grow(self) -> None:

@@ -87,6 +87,9 @@ class QueuedJob:
 
     `profile` says which of the places it takes that it could have, `data` what must be brought there, `back_off` which clusters it
     is kept from for a while.
+
+    It may stand for several `tasks` of an array, itself the first and the others next by name (`scheduler.domain.tasks`): each is
+    placed as a job of its own.
     """
 
     id: str
@@ -109,9 +112,10 @@ class QueuedJob:
     profile: Profile = Profile.CHEAPEST_NET
     data: tuple[Data, ...] = ()
     back_off: tuple[BackOff, ...] = ()
+    tasks: int = 1
 
 
-_OWN = {"id", "submitted_at", "hold"}
+_OWN = {"id", "submitted_at", "hold", "tasks"}
 _STANDING = {"tenant", "priority", "deadline", "min_runtime_seconds", "attained_seconds", "expected_seconds"}
 
 stand_alike = attrgetter(*(field.name for field in fields(QueuedJob) if field.name not in _OWN))

@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from scheduler.billing.metering import MILLI, holdings
 from scheduler.contract.job import JobSpec
 from scheduler.domain.clock import from_micros
 from scheduler.domain.reasons import Reason
+from scheduler.domain.tasks import job_of
 from scheduler.engine.answers import Answer, Option, answer
 from scheduler.engine.fleet import NO_KIND, Allocation, Fleet, Kind
 from scheduler.engine.order import QueuedJob
@@ -25,7 +27,8 @@ from scheduler.service.offers import prices
 from scheduler.service.registry import Registry
 from scheduler.service.snapshot import dependency_states, queued_job
 from scheduler.service.tags import Terms, claim_day
-from scheduler.store.tables import JobRow
+from scheduler.service.tasks import run_name
+from scheduler.store.tables import AttemptRow, JobRow
 
 MAX_CONTRACTS = 4
 """Other contracts of the tenant that are tried."""
@@ -45,7 +48,8 @@ class Amounts:
 
 @dataclass(frozen=True, slots=True)
 class PricedOption:
-    """A place with what it costs: per hour as the engine compares it, and for the whole `max_runtime` as it would be charged."""
+    """A place with what it costs: per hour as the engine compares it, and for the whole `max_runtime` as it would be charged,
+    of an array for all its tasks side by side."""
 
     option: Option
     cluster: str
@@ -82,28 +86,40 @@ def answer_spec(session: Session, moment: Moment, tenant: str, spec: JobSpec, no
 
 
 def answer_job(session: Session, moment: Moment, job: JobRow, now: datetime) -> Answered:
-    """The answer for a job that has not ended. One that has a place is asked about as if it looked for one today, with its own
-    cards free and nobody ahead of it. Needs a session of the whole city."""
+    """The answer for a job that has not ended; for an array, that for the first of its tasks that wait, or else for its latest run.
+    One that has a place is asked about as if it looked for one today, with its own cards free and nobody ahead of it. Needs a
+    session of the whole city."""
     snapshot = moment.snapshot
     asked = _Asked(job.tenant_id, JobSpec.model_validate(job.spec), job.submitted_at, now)
-    own = [run for run in snapshot.runs if run.job == job.id]
+    if job.tasks is not None:
+        waiting = next((each for each in snapshot.queue if job_of(each.id) == job.id), None)
+        name = waiting.id if waiting is not None else _latest_run(session, job)
+    else:
+        name = job.id
+    own = [run for run in snapshot.runs if run.job == name]
     if own:
         free, usage = snapshot.free.copy(), snapshot.usage.copy()
         for run in own:
             free.give(run.place.allocations)
             usage.add(run.tenant, run.place, sign=-1)
-        others = [run for run in snapshot.runs if run.job != job.id]
+        others = [run for run in snapshot.runs if run.job != name]
         snapshot = replace(snapshot, free=free, usage=usage, runs=others, queue=[], in_flight={})
-    return _answer(session, moment.registry, snapshot, job.id, asked)
+    return _answer(session, moment.registry, snapshot, name, asked)
 
 
-def _answer(session: Session, registry: Registry, snapshot: Snapshot, job_id: str, asked: _Asked) -> Answered:
+def _latest_run(session: Session, job: JobRow) -> str:
+    latest = select(AttemptRow).where(AttemptRow.job_id == job.id, AttemptRow.number == job.attempts)
+    return run_name(session.scalars(latest).one())
+
+
+def _answer(session: Session, registry: Registry, snapshot: Snapshot, name: str, asked: _Asked) -> Answered:
     fleet = snapshot.fleet
     finished = dependency_states(session, [asked.spec])
 
     def as_queued(spec: JobSpec) -> QueuedJob:
-        job = queued_job(registry, job_id, asked.tenant, asked.submitted_at, spec, finished, asked.now)
-        return replace(job, back_off=next((each.back_off for each in snapshot.queue if each.id == job_id), ()))
+        job = queued_job(registry, name, asked.tenant, asked.submitted_at, spec, finished, asked.now)
+        stands = next((each for each in snapshot.queue if each.id == name), None)
+        return job if stands is None else replace(job, back_off=stands.back_off, hold=stands.hold)
 
     varied = list(_other_contracts(registry, asked))
     terms = [Terms.of(asked.tenant, spec) for spec in (asked.spec, *(spec for spec, _ in varied))]
@@ -135,12 +151,13 @@ def _priced(registry: Registry, fleet: Fleet, asked: _Asked, option: Option) -> 
     cluster = fleet.clusters[place.cluster]
     kind = None if place.kind == NO_KIND else fleet.kinds[place.kind]
     start = asked.now if option.now or option.starts_at is None else from_micros(option.starts_at)
-    cores, memory_gib = (sum(amounts) for amounts in zip(*map(_beside, place.allocations), strict=True))
+    tasks = asked.spec.tasks
+    cores, memory_gib = (tasks * sum(amounts) for amounts in zip(*map(_beside, place.allocations), strict=True))
     run = Run(
         terms=Terms.of(asked.tenant, asked.spec),
         provider=registry.clusters[cluster].provider,
         hardware_class=kind.hardware_class if kind else None,
-        held=holdings(cluster, kind.model if kind else None, place.card_milli(), cores * MILLI, memory_gib * MILLI),
+        held=holdings(cluster, kind.model if kind else None, tasks * place.card_milli(), cores * MILLI, memory_gib * MILLI),
         start=start,
         end=start + timedelta(seconds=asked.spec.max_runtime_seconds),
     )

@@ -25,7 +25,8 @@ from scheduler.contract.window import WindowKind
 from scheduler.domain.clock import to_micros
 from scheduler.domain.ids import RANDOM_BYTES, new_id
 from scheduler.domain.reasons import Reason
-from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_WAITING, AttemptState, JobState
+from scheduler.domain.states import ATTEMPT_ACTIVE, AttemptState, JobState
+from scheduler.domain.tasks import index_of, job_of
 from scheduler.engine.cycle import Served
 from scheduler.engine.fleet import NO_KIND, Allocation, Fleet, Kind
 from scheduler.engine.place import Place
@@ -33,13 +34,14 @@ from scheduler.engine.shape import GIB, WHOLE_CARD_MILLI
 from scheduler.engine.snapshot import Grant, Preemption, Verdict
 from scheduler.service.expiry import Patience, expire
 from scheduler.service.leadership import DeposedError, Lease, acquire, confirm, resign
-from scheduler.service.lifecycle import as_json, ask_to_stop, give_up, lock_job, record
+from scheduler.service.lifecycle import NotWaitingError, as_json, ask_to_stop, give_up, lock_job, record, start_attempt
 from scheduler.service.meter import is_due, post_due
 from scheduler.service.metrics import RoundMetrics
 from scheduler.service.mirror import Mirror
 from scheduler.service.moves import moves_to
 from scheduler.service.registry import Registry
 from scheduler.service.tags import claim_day
+from scheduler.service.tasks import active_tasks, may_wait, task_of, waits
 from scheduler.store.database import CITY, Database
 from scheduler.store.live import Live, NodeKey
 from scheduler.store.tables import AttemptRow, CounterRow, JobRow
@@ -168,9 +170,10 @@ def utc_now() -> datetime:
 
 
 def _note(session: Session, verdicts: Mapping[str, Verdict], now: datetime) -> None:
-    waiting = select(JobRow).where(JobRow.state.in_(JOB_WAITING), JobRow.id.in_(list(verdicts)))
+    waiting = select(JobRow).where(may_wait(), JobRow.id.in_(list(verdicts)))
     for job in session.scalars(waiting.order_by(JobRow.id).with_for_update()).all():
-        _note_verdict(session, job, verdicts[job.id], now)
+        if waits(job):
+            _note_verdict(session, job, verdicts[job.id], now)
 
 
 def _preempt(session: Session, fleet: Fleet, preemption: Preemption, now: datetime) -> None:
@@ -182,7 +185,7 @@ def _preempt(session: Session, fleet: Fleet, preemption: Preemption, now: dateti
         if preemption.move is not None:
             attempt.moves_to = moves_to(preemption.move, _placements(fleet, preemption.move.place))
         ask_to_stop(attempt, AttemptState.PREEMPTED, reason)
-        record(session, job, told, now, attempt.number)
+        record(session, job, told, now, attempt.number, task_of(session, attempt))
 
 
 def _why_stopped(preemption: Preemption, cluster: str) -> tuple[Reason, Reason]:
@@ -200,15 +203,16 @@ def _why_stopped(preemption: Preemption, cluster: str) -> tuple[Reason, Reason]:
 
 def _grant(session: Session, registry: Registry, fleet: Fleet, grant: Grant, now: datetime) -> bool:
     """Turn a grant into an attempt, unless the job has left the queue meanwhile. Returns whether it did."""
-    job = lock_job(session, grant.job)
-    if job.state not in JOB_WAITING:
+    job = lock_job(session, job_of(grant.job))
+    index = index_of(grant.job)
+    try:
+        task = start_attempt(session, job, index, grant.reasons)
+    except NotWaitingError:
         return False
     spec, place = JobSpec.model_validate(job.spec), grant.place
     cluster = fleet.clusters[place.cluster]
     kind = None if place.kind == NO_KIND else fleet.kinds[place.kind]
     contract = registry.contract_for(job.tenant_id, registry.clusters[cluster].provider, spec.contract, claim_day(now))
-    job.attempts += 1
-    job.state, job.verdict, job.reasons = JobState.GRANTED, "fit", [as_json(reason) for reason in grant.reasons]
     session.add(
         AttemptRow(
             id=make_id("att", now),
@@ -216,6 +220,8 @@ def _grant(session: Session, registry: Registry, fleet: Fleet, grant: Grant, now
             tenant_id=job.tenant_id,
             cluster_id=cluster,
             number=job.attempts,
+            task=index,
+            tries=job.attempts if task is None else task.tries,
             state=AttemptState.GRANTED,
             fencing_token=_next_fencing_token(session),
             placements=[placement.model_dump(mode="json") for placement in _placements(fleet, place)],
@@ -229,7 +235,7 @@ def _grant(session: Session, registry: Registry, fleet: Fleet, grant: Grant, now
             metered=False,
         )
     )
-    record(session, job, _granted(cluster, grant, spec), now, job.attempts)
+    record(session, job, _granted(cluster, grant, spec), now, job.attempts, task)
     return True
 
 
@@ -278,7 +284,8 @@ def _note_verdict(session: Session, job: JobRow, verdict: Verdict, now: datetime
     if (job.verdict, job.reasons) == (verdict.kind, reasons):
         return
     new_codes = [reason["code"] for reason in reasons] != [reason["code"] for reason in job.reasons]
-    job.state = JobState.HELD if held else JobState.QUEUED
+    if not active_tasks(job):
+        job.state = JobState.HELD if held else JobState.QUEUED
     job.verdict, job.reasons = verdict.kind, reasons
     if new_codes:
         record(session, job, verdict.reasons[0], now)

@@ -16,6 +16,7 @@ from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, ATTEMPT_FINAL, AttemptState
 from scheduler.service.lifecycle import advance_attempt, ask_to_stop, end_attempt, lock_job, record
 from scheduler.service.snapshot import is_silent
+from scheduler.service.tasks import task_of
 from scheduler.store.tables import AttemptRow, ClusterRow, JobRow
 
 
@@ -92,4 +93,4 @@ def _apply(
         case _Due.RUNTIME:
             limit: dict[str, str | int] = {"max_runtime": spec.max_runtime}
             ask_to_stop(attempt, AttemptState.FAILED, Reason("max_runtime_exceeded", limit))
-            record(session, job, Reason("stop_overdue", limit), now, attempt.number)
+            record(session, job, Reason("stop_overdue", limit), now, attempt.number, task_of(session, attempt))

@@ -1,4 +1,4 @@
-"""Which jobs have changed since one last looked, read from their history by its ids."""
+"""Which jobs, and tasks of arrays, have changed since one last looked, read from their history by its ids."""
 
 from collections import deque
 from datetime import datetime, timedelta
@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from scheduler.domain.tasks import task_name
 from scheduler.store.tables import JobEventRow
 
 LATE = timedelta(seconds=60)
@@ -27,11 +28,12 @@ class Feed:
         """When which id was the latest."""
 
     def changed(self, session: Session, now: datetime) -> set[str]:
-        """The jobs with an event that has not been seen before."""
-        rows = session.execute(select(JobEventRow.id, JobEventRow.job_id).where(JobEventRow.id > self._low)).all()
-        new = [(id_, job) for id_, job in rows if id_ not in self._seen]
+        """The jobs and tasks with an event that has not been seen before, by name."""
+        row = JobEventRow
+        rows = session.execute(select(row.id, row.job_id, row.task).where(row.id > self._low)).all()
+        new = [(id_, job if task is None else task_name(job, task)) for id_, job, task in rows if id_ not in self._seen]
         self._seen.update(id_ for id_, _ in new)
-        self._marks.append((now, max((id_ for id_, _ in rows), default=self._low)))
+        self._marks.append((now, max((id_ for id_, _, _ in rows), default=self._low)))
         while now - self._marks[0][0] > LATE:
             self._low = max(self._low, self._marks.popleft()[1])
         self._seen = {id_ for id_ in self._seen if id_ > self._low}

@@ -1,9 +1,10 @@
 """Every change of a job's or an attempt's state, each inside the caller's transaction.
 
 A job's row is locked before its attempts are touched, so the API and the dispatcher cannot interleave on one job. Ending an
-attempt decides at once what becomes of its job: `after_attempt` is that decision, pure.
+attempt decides at once what becomes of its job, or of its task where the job is an array: `after_attempt` is that decision, pure.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -12,10 +13,15 @@ from sqlalchemy.orm import Session
 
 from scheduler.contract.job import JobSpec, Retries
 from scheduler.domain.reasons import Reason
-from scheduler.domain.states import ATTEMPT_FINAL, JOB_FINAL, JOB_WAITING, AttemptState, JobState, may_follow
-from scheduler.store.tables import AttemptRow, JobEventRow, JobRow, Json
+from scheduler.domain.states import ATTEMPT_ACTIVE, ATTEMPT_FINAL, JOB_FINAL, JOB_WAITING, AttemptState, JobState, may_follow
+from scheduler.service.tasks import active_tasks, begin, change, end_waiting, outcome, task_of, waiting_tasks, waits
+from scheduler.store.tables import AttemptRow, JobEventRow, JobRow, Json, TaskRow
 
 SUBMITTED = Reason("waiting_for_round")
+
+
+class NotWaitingError(Exception):
+    """A job, or a task of an array, that was to start does not wait any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +48,15 @@ def lock_job(session: Session, job_id: str) -> JobRow:
     return session.scalars(query).one()
 
 
-def record(session: Session, job: JobRow, reason: Reason, now: datetime, attempt: int | None = None) -> None:
-    """Append to the job's history."""
+def record(
+    session: Session, job: JobRow, reason: Reason, now: datetime, attempt: int | None = None, task: TaskRow | None = None
+) -> None:
+    """Append to the job's history, or to what happened to a task of it."""
+    index, state = (None, job.state) if task is None else (task.index, task.state)
     session.add(
-        JobEventRow(job_id=job.id, tenant_id=job.tenant_id, at=now, state=job.state, attempt=attempt, reason=as_json(reason))
+        JobEventRow(
+            job_id=job.id, tenant_id=job.tenant_id, at=now, state=state, attempt=attempt, task=index, reason=as_json(reason)
+        )
     )
 
 
@@ -62,6 +73,8 @@ def submit(session: Session, job_id: str, tenant: str, spec: JobSpec, now: datet
         losses=0,
         cancel_requested=False,
         reasons=[as_json(SUBMITTED)],
+        tasks=None if spec.array is None else {JobState.QUEUED: spec.array.size},
+        tasks_begun=0,
     )
     session.add(job)
     session.flush()
@@ -70,26 +83,56 @@ def submit(session: Session, job_id: str, tenant: str, spec: JobSpec, now: datet
 
 
 def request_cancel(session: Session, job: JobRow, now: datetime) -> None:
-    """Cancel a waiting job at once; ask a running one to stop. A finished job stays as it is."""
+    """Cancel a waiting job at once; ask a running one to stop, and of an array all that run. A finished job stays as it is."""
     if job.state in JOB_FINAL or job.cancel_requested:
         return
     job.cancel_requested = True
     record(session, job, Reason("cancel_requested"), now)
-    if job.state in JOB_WAITING:
+    if job.tasks is not None:
+        end_waiting(session, job, JobState.CANCELLED)
+    if job.state in JOB_WAITING and not active_tasks(job):
         _conclude(session, job, JobState.CANCELLED, Reason("cancelled"), now)
-    else:
-        ask_to_stop(current_attempt(session, job), AttemptState.CANCELLED, Reason("cancelled"))
+        return
+    for attempt in _current_attempts(session, job):
+        ask_to_stop(attempt, AttemptState.CANCELLED, Reason("cancelled"))
+        if attempt.task is not None:
+            record(session, job, Reason("cancel_requested"), now, attempt.number, task_of(session, attempt))
 
 
 def give_up(session: Session, job: JobRow, reason: Reason, now: datetime) -> None:
     """End a waiting job that can never start."""
     if job.state in JOB_WAITING:
+        if job.tasks is not None:
+            end_waiting(session, job, JobState.FAILED)
         _conclude(session, job, JobState.FAILED, reason, now)
 
 
-def current_attempt(session: Session, job: JobRow) -> AttemptRow:
-    """The latest attempt of a job that has one."""
-    return session.scalars(select(AttemptRow).where(AttemptRow.job_id == job.id, AttemptRow.number == job.attempts)).one()
+def start_attempt(session: Session, job: JobRow, index: int | None, reasons: Sequence[Reason]) -> TaskRow | None:
+    """A waiting job, or a task of an array, is granted its next attempt, number `job.attempts` from now on. Returns the task.
+
+    Raises NotWaitingError, with nothing changed, where it has left the queue meanwhile.
+    """
+    if index is None:
+        if not waits(job) or job.tasks is not None:
+            raise NotWaitingError(job.id)
+        job.attempts += 1
+        job.state, job.verdict, job.reasons = JobState.GRANTED, "fit", [as_json(reason) for reason in reasons]
+        return None
+    task = begin(session, job, index)
+    if task is None:
+        raise NotWaitingError(f"{job.id} task {index}")
+    job.attempts += 1
+    task.attempt, task.tries = job.attempts, task.tries + 1
+    change(job, task, JobState.GRANTED)
+    if not waiting_tasks(job):  # else it says why the others wait
+        job.verdict, job.reasons = "fit", [as_json(reason) for reason in reasons]
+    return task
+
+
+def _current_attempts(session: Session, job: JobRow) -> Sequence[AttemptRow]:
+    """The attempts that hold cards: one of a job, or one of each task that runs."""
+    holding = select(AttemptRow).where(AttemptRow.job_id == job.id, AttemptRow.state.in_(ATTEMPT_ACTIVE))
+    return session.scalars(holding.order_by(AttemptRow.number)).all()
 
 
 def ask_to_stop(attempt: AttemptRow, end: AttemptState, reason: Reason) -> None:
@@ -106,8 +149,9 @@ def advance_attempt(session: Session, job: JobRow, attempt: AttemptRow, state: A
     """Move an attempt that goes on, and its job with it. A step that may not follow is ignored: it is an old message."""
     if may_follow(AttemptState(attempt.state), state):
         attempt.state = state
-        job.state = JobState(state)
-        record(session, job, reason, now, attempt.number)
+        task = task_of(session, attempt)
+        _is_now(job, task, JobState(state))
+        record(session, job, reason, now, attempt.number, task)
 
 
 def end_attempt(
@@ -129,21 +173,27 @@ def end_attempt(
     else:
         attempt.finished_at = now
         attempt.metered = True  # it never ran: there is nothing to charge
-    if job.attempts != attempt.number or job.state in JOB_FINAL:
+    task = task_of(session, attempt)
+    tried, latest = (job, job.attempts) if task is None else (task, task.attempt)
+    if latest != attempt.number or tried.state in JOB_FINAL:
         return
     retries = JobSpec.model_validate(job.spec).retries
-    following = after_attempt(end, reason, retries, job.failures, job.losses, cancelled=job.cancel_requested)
-    job.failures, job.losses = following.failures, following.losses
-    job.state = JobState(end) if end in (AttemptState.SUCCEEDED, AttemptState.CANCELLED) else JobState.FAILED
+    following = after_attempt(end, reason, retries, tried.failures, tried.losses, cancelled=job.cancel_requested)
+    tried.failures, tried.losses = following.failures, following.losses
     if following.state is JobState.QUEUED:
-        job.state = JobState.QUEUED
-        job.verdict, job.reasons = None, [as_json(following.reason)]
-        record(session, job, reason, now, attempt.number)
-        record(session, job, following.reason, now)
-    else:
-        if following.reason != reason:
-            record(session, job, reason, now, attempt.number)
+        _is_now(job, task, JobState.QUEUED)
+        if task is None:
+            job.verdict, job.reasons = None, [as_json(following.reason)]
+        record(session, job, reason, now, attempt.number, task)
+        record(session, job, following.reason, now, task=task)
+        return
+    _is_now(job, task, JobState(end) if end in (AttemptState.SUCCEEDED, AttemptState.CANCELLED) else JobState.FAILED)
+    if following.reason != reason:
+        record(session, job, reason, now, attempt.number, task)
+    if task is None:
         _conclude(session, job, following.state, following.reason, now)
+    else:
+        _conclude_task(session, job, task, following.state, following.reason, now)
 
 
 def after_attempt(end: AttemptState, reason: Reason, retries: Retries, failures: int, losses: int, *, cancelled: bool) -> Next:
@@ -178,8 +228,24 @@ def _retry(cause: Reason, used: int, allowed: int, failures: int, losses: int) -
     return Next(JobState.FAILED, Reason("retries_exhausted", {"allowed": allowed, "cause": cause.code}), failures, losses)
 
 
+def _is_now(job: JobRow, task: TaskRow | None, state: JobState) -> None:
+    """A job, or a task of an array, is in another state."""
+    if task is None:
+        job.state = state
+    else:
+        change(job, task, state)
+
+
+def _conclude_task(session: Session, job: JobRow, task: TaskRow, state: JobState, reason: Reason, now: datetime) -> None:
+    """A task has ended, and with the last of them the array."""
+    change(job, task, state)
+    record(session, job, reason, now, task.attempt, task)
+    if not waiting_tasks(job) and not active_tasks(job):
+        _conclude(session, job, *outcome(job), now)
+
+
 def _conclude(session: Session, job: JobRow, state: JobState, reason: Reason, now: datetime) -> None:
     job.state = state
     job.finished_at = now
     job.verdict, job.reasons = None, [as_json(reason)]
-    record(session, job, reason, now, job.attempts or None)
+    record(session, job, reason, now, (job.attempts or None) if job.tasks is None else None)

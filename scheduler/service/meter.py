@@ -142,7 +142,7 @@ def _body(
         "list_amount": line.list_micros,
         "contracted_amount": line.contracted_micros,
         "preempted_seconds": seconds if attempt.state == AttemptState.PREEMPTED else 0,
-        "retried_seconds": seconds if attempt.number > 1 else 0,
+        "retried_seconds": seconds if attempt.tries > 1 else 0,
         "gap_seconds": 0,
         "reason": None,
         "reverses": None,

@@ -3,6 +3,9 @@
 The store is the truth. `refresh` brings a mirror up to it: jobs by the events of their history (`feed`), nodes by when they last
 changed and whether they answer, the registry by how many rows there are, since its rows are only ever added to. What a round grants
 runs in the mirror's state at once; where the store refused to have it, `touch` has the job looked at again.
+
+Jobs and tasks of arrays go by name (`scheduler.domain.tasks`): an array waits as one, and only those of its tasks are looked at
+that have changed.
 """
 
 from collections import Counter, defaultdict
@@ -16,7 +19,9 @@ from sqlalchemy.orm import Session
 from scheduler.contract.job import JobSpec
 from scheduler.domain.clock import to_micros
 from scheduler.domain.hardware import shipped_catalogue
+from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_FINAL, JOB_WAITING, AttemptState
+from scheduler.domain.tasks import index_of, job_of, task_name
 from scheduler.engine.cycle import Served
 from scheduler.engine.drain import ending_by
 from scheduler.engine.fleet import Fleet
@@ -30,10 +35,11 @@ from scheduler.service.lifecycle import from_json
 from scheduler.service.moves import may_be_moved, stored_moves
 from scheduler.service.nodes import Nodes
 from scheduler.service.offers import prices
-from scheduler.service.refusals import load_back_offs
+from scheduler.service.refusals import array_back_offs, load_back_offs
 from scheduler.service.registry import Registry, Version, load_registry, refreshed, registry_version
 from scheduler.service.snapshot import active_run, dependency_states, past_use, queued_job
 from scheduler.service.tags import Terms, claim_day
+from scheduler.service.tasks import minus, offered, run_name, waiting_tasks
 from scheduler.service.windows import load_windows
 from scheduler.store.live import NodeKey
 from scheduler.store.tables import AttemptRow, JobRow
@@ -60,15 +66,17 @@ def look(session: Session, heard_at: Mapping[NodeKey, datetime], now: datetime) 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A job that waits: in the engine's queue, or held. `noted` is the verdict that the store has."""
+    """A job that waits: in the engine's queue, or held. `noted` is the verdict that the store has. `first`: of an array, the first
+    of its tasks that wait."""
 
     job: QueuedJob
     noted: Verdict | None
+    first: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Active:
-    """A job that holds cards, with what it takes to see its run again on another fleet."""
+    """A job, or a task, that holds cards, with what it takes to see its run again on another fleet."""
 
     job: JobRow
     spec: JobSpec
@@ -87,6 +95,7 @@ class _Known:
     checked_at: datetime
     waiting: dict[str, _Waiting] = field(default_factory=dict)
     active: dict[str, _Active] = field(default_factory=dict)
+    """By name, as are those below."""
     granted: set[str] = field(default_factory=set)
     """Those of the active whose cluster has not taken them up yet."""
     unnoted: set[str] = field(default_factory=set)
@@ -148,8 +157,17 @@ class Mirror:
 
     def snapshot(self, now: datetime) -> Snapshot:
         """The moment with everything that waits, held jobs included."""
-        queue = sorted((each.job for each in self._there.waiting.values()), key=lambda job: (job.submitted_at, job.id))
+        waiting = (job for each in self._there.waiting.values() for job in self._entries(each))
+        queue = sorted(waiting, key=lambda job: (job.submitted_at, job.id))
         return replace(self.state.snapshot(to_micros(now)), queue=queue)
+
+    def _entries(self, waiting: _Waiting) -> list[QueuedJob]:
+        """A job that waits as it stands in the queue: an array as its tasks do, or as the first of them where it is held."""
+        if waiting.first is None:
+            return [waiting.job]
+        if waiting.job.hold is not None:
+            return [replace(waiting.job, id=waiting.first)]
+        return _tasks(waiting.job, self.state.backlog.standing(waiting.job))
 
     def unnoted(self, served: Served) -> dict[str, Verdict]:
         """The verdicts of a round that the store does not have yet, by job; those of newcomers to lines that sleep among them.
@@ -157,10 +175,12 @@ class Mirror:
         Where a line waits for the same reasons as before, only the first of it are told the latest numbers.
         """
         known, backlog = self._there, self.state.backlog
-        found = dict(served.of_job)
+        served_alone = set(map(job_of, served.of_job))
+        found = {job_of(name): verdict for name, verdict in sorted(served.of_job.items(), reverse=True)}
         for number, verdict in served.of_line.items():
             codes = tuple(reason.code for reason in verdict.reasons)
-            found.update(dict.fromkeys(backlog.rest(number, FRESH if known.codes.get(number) == codes else None), verdict))
+            rest = backlog.rest(number, FRESH if known.codes.get(number) == codes else None)
+            found.update((job, verdict) for job in map(job_of, rest) if job not in served_alone)
             known.codes[number] = codes
         for id_ in known.unnoted & known.waiting.keys() - found.keys():
             job = known.waiting[id_].job
@@ -189,38 +209,88 @@ class Mirror:
         self.state = State(self._nodes.fleet)
         self._move(session, now)
         open_ = select(JobRow.id).where(JobRow.state.not_in(JOB_FINAL))
-        holding = select(AttemptRow.job_id).where(AttemptRow.state.in_(ATTEMPT_ACTIVE))
-        self._look_at(session, {*session.scalars(open_), *session.scalars(holding)}, now)
+        holding = select(AttemptRow.job_id, AttemptRow.task).where(AttemptRow.state.in_(ATTEMPT_ACTIVE))
+        running = {job if task is None else task_name(job, task) for job, task in session.execute(holding)}
+        self._look_at(session, {*session.scalars(open_), *running}, now)
         self._look_at_moves(session, now)
         self._look_at_windows(session, now)
         self._look_at_clusters()
 
-    def _look_at(self, session: Session, jobs: set[str], now: datetime) -> None:
-        """Bring some jobs up to the store, and those that depend on them."""
+    def _look_at(self, session: Session, names: set[str], now: datetime) -> None:
+        """Bring some jobs and tasks up to the store, and the jobs that depend on them."""
         known = self._there
-        ids = sorted(jobs.union(*(known.dependents[job] for job in jobs if job in known.dependents)))
+        tasks: dict[str, list[int]] = defaultdict(list)
+        for name in names:
+            index = index_of(name)
+            if index is not None:
+                tasks[job_of(name)].append(index)
+        dependents = (known.dependents[name] for name in names if name in known.dependents)
+        ids = sorted(set(map(job_of, names)).union(*dependents))
         joining: list[QueuedJob] = []
         for start in range(0, len(ids), CHUNK):
             chunk = ids[start : start + CHUNK]
             rows = session.scalars(select(JobRow).where(JobRow.id.in_(chunk)).order_by(JobRow.id)).all()
-            holding = select(AttemptRow).where(AttemptRow.job_id.in_(chunk), AttemptRow.state.in_(ATTEMPT_ACTIVE))
+            whole = [row.id for row in rows if row.tasks is None]
+            holding = select(AttemptRow).where(AttemptRow.job_id.in_(whole), AttemptRow.state.in_(ATTEMPT_ACTIVE))
             attempts = {attempt.job_id: attempt for attempt in session.scalars(holding)}
-            back_offs = load_back_offs(session, [row.id for row in rows if row.attempts], now)
-            specs = {row.id: JobSpec.model_validate(row.spec) for row in rows if row.state not in JOB_FINAL or row.id in attempts}
+            back_offs = load_back_offs(session, [row.id for row in rows if row.attempts and row.tasks is None], now)
+            told = [row for row in rows if row.state not in JOB_FINAL or row.id in attempts or row.tasks is not None]
+            specs = {row.id: JobSpec.model_validate(row.spec) for row in told}
             ended = dependency_states(session, list(specs.values()))
             for row in rows:
                 if row.id in attempts:
                     self._runs(_Active(row, specs[row.id], attempts[row.id]), now)
+                elif row.tasks is not None:
+                    self._tasks_run(session, row, specs[row.id], sorted(tasks.get(row.id, ())), now)
+                    joining += self._tasks_wait(session, row, specs[row.id], ended, now)
                 elif row.state in JOB_WAITING:
                     joining += self._waits(row, specs[row.id], ended, back_offs.get(row.id, ()), now)
                 else:
                     self._leave(row.id)
+                if row.state in JOB_FINAL:
                     known.dependents.pop(row.id, None)
         self._price_newcomers(now)
         self.state.submit(joining)
 
+    def _tasks_run(self, session: Session, row: JobRow, spec: JobSpec, indices: list[int], now: datetime) -> None:
+        """Bring the runs of some tasks of an array up to the store."""
+        for start in range(0, len(indices), CHUNK):
+            chunk = indices[start : start + CHUNK]
+            holding = select(AttemptRow).where(
+                AttemptRow.job_id == row.id, AttemptRow.task.in_(chunk), AttemptRow.state.in_(ATTEMPT_ACTIVE)
+            )
+            attempts = {attempt.task: attempt for attempt in session.scalars(holding)}
+            for index in chunk:
+                if index in attempts:
+                    self._runs(_Active(row, spec, attempts[index]), now)
+                else:
+                    self._leave(task_name(row.id, index))
+
+    def _tasks_wait(self, session: Session, row: JobRow, spec: JobSpec, ended: Mapping[str, str], now: datetime) -> list[QueuedJob]:
+        """The tasks of an array that join the engine's queue; those that stand in it and should not leave it."""
+        known = self._there
+        before = known.waiting.get(row.id)
+        standing = [] if before is None or before.job.hold is not None else self.state.backlog.standing(before.job)
+        wanted = offered(session, row, spec)
+        job = self._queued(row, spec, ended, array_back_offs(session, row.id, now) if row.attempts else (), now)
+        if job.hold is None and not wanted and spec.array is not None:
+            job = replace(job, hold=Reason("waiting_for_parallelism", {"parallelism": spec.array.parallelism or spec.array.size}))
+        stays = wanted if job.hold is None else []
+        another = before is not None and before.job != job  # it asks for something else, in another line
+        if before is not None:
+            for each in _tasks(before.job, standing if another else minus(standing, stays)):
+                self.state.withdraw(each)
+        if not waiting_tasks(row):
+            known.waiting.pop(row.id, None)
+            return []
+        first = wanted[0].start if wanted else min(row.tasks_begun, spec.tasks - 1)
+        known.waiting[row.id] = _Waiting(job, _noted(row), task_name(row.id, first))
+        if before is None or another:
+            self._joins(row, spec)
+        return _tasks(job, stays if another else minus(stays, standing))
+
     def _runs(self, active: _Active, now: datetime) -> None:
-        known, id_ = self._there, active.job.id
+        known, id_ = self._there, run_name(active.attempt)
         before = self.state.run_of(id_)
         run = ending_by(self.state.windows, self._seen(active, now), to_micros(now))
         if before is not None and before.place.cluster == run.place.cluster and before.place.allocations == run.place.allocations:
@@ -242,19 +312,20 @@ class Mirror:
 
     def _again(self, active: _Active, now: datetime) -> QueuedJob:
         """The job of a run, as it would wait for its place."""
-        row, spec = active.job, active.spec
-        job = queued_job(self._there.registry, row.id, row.tenant_id, row.submitted_at, spec, {}, now)
-        return replace(job, hold=None, shapes=self._there.shapes.setdefault(job.shapes, job.shapes))
+        job = self._queued(active.job, active.spec, {}, (), now)
+        return replace(job, id=run_name(active.attempt), hold=None)
 
     def _look_at_moves(self, session: Session, now: datetime) -> None:
         """The moves that are under way, seen on the fleet of now."""
         known = self._there
 
-        def job_of(id_: str) -> QueuedJob | None:
-            waiting, active = known.waiting.get(id_), known.active.get(id_)
-            return waiting.job if waiting is not None else self._again(active, now) if active is not None else None
+        def job_named(id_: str) -> QueuedJob | None:
+            waiting, active = known.waiting.get(job_of(id_)), known.active.get(id_)
+            if active is not None:
+                return self._again(active, now)
+            return None if waiting is None else replace(waiting.job, id=id_)
 
-        moving = () if self.state.restart_seconds is None else stored_moves(session, self.state.fleet, job_of)
+        moving = () if self.state.restart_seconds is None else stored_moves(session, self.state.fleet, job_named)
         self.state.moves = {move.job.id: move for move in moving}
 
     def _waits(
@@ -262,19 +333,29 @@ class Mirror:
     ) -> list[QueuedJob]:
         """The job if it joins the engine's queue: it is not there yet, or not as it is now, and nothing holds it."""
         known = self._there
-        job = queued_job(known.registry, row.id, row.tenant_id, row.submitted_at, spec, ended, now)
-        job = replace(job, shapes=known.shapes.setdefault(job.shapes, job.shapes), back_off=back_off)
+        job = self._queued(row, spec, ended, back_off, now)
         before = known.waiting.get(row.id)
         if before is not None and before.job == job and self.state.run_of(row.id) is None:
             return []
         self._leave(row.id)
-        stored = Verdict("never" if row.verdict == "never" else "wait", tuple(map(from_json, row.reasons))) if row.verdict else None
-        known.waiting[row.id] = _Waiting(job, stored)
+        known.waiting[row.id] = _Waiting(job, _noted(row))
+        self._joins(row, spec)
+        return [job] if job.hold is None else []
+
+    def _queued(
+        self, row: JobRow, spec: JobSpec, ended: Mapping[str, str], back_off: tuple[BackOff, ...], now: datetime
+    ) -> QueuedJob:
+        known = self._there
+        job = queued_job(known.registry, row.id, row.tenant_id, row.submitted_at, spec, ended, now)
+        return replace(job, shapes=known.shapes.setdefault(job.shapes, job.shapes), back_off=back_off)
+
+    def _joins(self, row: JobRow, spec: JobSpec) -> None:
+        """A job waits from now on, or for something else than before."""
+        known = self._there
         known.unnoted.add(row.id)
         known.terms.add(Terms.of(row.tenant_id, spec))
         for other in spec.depends_on:
             known.dependents[other].add(row.id)
-        return [job] if job.hold is None else []
 
     def _leave(self, id_: str) -> None:
         """A job neither waits nor holds anything any more, as far as the engine is concerned."""
@@ -328,11 +409,10 @@ class Mirror:
     def _look_at_checkpoints(self, session: Session, now: datetime) -> None:
         known = self._there
         known.checked_at = now
-        later = select(AttemptRow.job_id, AttemptRow.checkpoint_at).where(
-            AttemptRow.state.in_(ATTEMPT_ACTIVE), AttemptRow.checkpoint_at.is_not(None)
-        )
-        for job, checkpoint_at in session.execute(later):
-            active = known.active.get(job)
+        row = AttemptRow
+        saved = row.state.in_(ATTEMPT_ACTIVE), row.checkpoint_at.is_not(None)
+        for job, task, checkpoint_at in session.execute(select(row.job_id, row.task, row.checkpoint_at).where(*saved)):
+            active = known.active.get(job if task is None else task_name(job, task))
             if active is not None and active.attempt.checkpoint_at != checkpoint_at:
                 active.attempt.checkpoint_at = checkpoint_at
                 self._runs(active, now)
@@ -343,3 +423,13 @@ class Mirror:
             self.state.set_windows(windows, to_micros(now))
             for active in list(self._there.active.values()):  # a window that was cancelled ends nobody's run any more
                 self._runs(active, now)
+
+
+def _noted(row: JobRow) -> Verdict | None:
+    """The verdict that the store has."""
+    return Verdict("never" if row.verdict == "never" else "wait", tuple(map(from_json, row.reasons))) if row.verdict else None
+
+
+def _tasks(array: QueuedJob, ranges: Iterable[range]) -> list[QueuedJob]:
+    """Some tasks of an array, each range as one."""
+    return [replace(array, id=task_name(array.id, each.start), tasks=len(each)) for each in ranges]

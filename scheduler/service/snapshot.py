@@ -27,6 +27,7 @@ from scheduler.engine.staging import data_of
 from scheduler.service.history import load_history
 from scheduler.service.registry import Registry
 from scheduler.service.tags import Terms, claim_day
+from scheduler.service.tasks import run_name
 from scheduler.store.tables import AttemptRow, JobRow, Json, NodeRow
 
 SUSPECT_AFTER = timedelta(seconds=30)
@@ -140,7 +141,7 @@ def active_run(registry: Registry, fleet: Fleet, attempt: AttemptRow, job: JobRo
     safe_at = max(filter(None, (attempt.started_at, attempt.checkpoint_at)), default=None)
     return ActiveRun(
         attempt=attempt.id,
-        job=job.id,
+        job=run_name(attempt),
         tenant=job.tenant_id,
         priority=spec.priority_value,
         preemptible=spec.preemptible,

@@ -10,7 +10,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from scheduler.contract.job import JobSpec
-from scheduler.contract.sync import RUN_FINAL, DesiredRun, ObservedRun, Placement, RunState, SyncRequest
+from scheduler.contract.sync import RUN_FINAL, ArrayIndex, DesiredRun, ObservedRun, Placement, RunState, SyncRequest
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, AttemptState
 from scheduler.service.lifecycle import advance_attempt, end_attempt, from_json, lock_job
@@ -45,7 +45,9 @@ def observe(session: Session, cluster: ClusterRow, request: SyncRequest, now: da
 def desired(session: Session, cluster: ClusterRow) -> list[DesiredRun]:
     """Every attempt that must be running in the cluster."""
     wanted = _active(cluster.id).where(AttemptRow.stop_as.is_(None)).order_by(AttemptRow.fencing_token)
-    return [_desired(attempt, job) for attempt, job in session.execute(wanted.join(JobRow).add_columns(JobRow))]
+    rows = session.execute(wanted.join(JobRow).add_columns(JobRow)).all()
+    specs = {job.id: JobSpec.model_validate(job.spec) for job in {job for _, job in rows}}
+    return [_desired(attempt, job, specs[job.id]) for attempt, job in rows]
 
 
 def _active(cluster: str) -> Select[AttemptRow]:
@@ -105,8 +107,7 @@ def _reason(attempt: AttemptRow) -> Reason:
     return from_json(attempt.reason) if attempt.reason else Reason("cancelled")
 
 
-def _desired(attempt: AttemptRow, job: JobRow) -> DesiredRun:
-    spec = JobSpec.model_validate(job.spec)
+def _desired(attempt: AttemptRow, job: JobRow, spec: JobSpec) -> DesiredRun:
     placements = [Placement.model_validate(placement) for placement in attempt.placements]
     return DesiredRun(
         attempt=attempt.id,
@@ -125,4 +126,5 @@ def _desired(attempt: AttemptRow, job: JobRow) -> DesiredRun:
         placements=placements,
         checkpoint_path=spec.checkpoint.path if spec.checkpoint else None,
         max_runtime_seconds=spec.max_runtime_seconds,
+        array=None if attempt.task is None else ArrayIndex(index=attempt.task, size=spec.tasks),
     )

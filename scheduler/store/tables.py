@@ -203,6 +203,26 @@ class JobRow(TenantOwned, Base):
     verdict: Mapped[str | None] = mapped_column(String(10))
     reasons: Mapped[list[Json]] = mapped_column(default=list)
     """The latest reasons as `[{code, numbers}]`."""
+    tasks: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
+    """Of an array: how many of its tasks are in which state; None for a job that is none."""
+    tasks_begun: Mapped[int] = mapped_column(default=0)
+    """Of an array: the tasks before this index have begun, and have a row each; those from it on have not."""
+
+
+class TaskRow(TenantOwned, Base):
+    """A task of an array that has begun: it has had an attempt."""
+
+    __tablename__ = "tasks"
+    __table_args__ = (Index("ix_tasks_job_state", "job_id", "state"),)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    index: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    state: Mapped[str] = mapped_column(String(20))
+    attempt: Mapped[int] = mapped_column(default=0)
+    """The number of its latest attempt among those of its job."""
+    tries: Mapped[int] = mapped_column(default=0)
+    """How many attempts it has had."""
+    failures: Mapped[int] = mapped_column(default=0)
+    losses: Mapped[int] = mapped_column(default=0)
 
 
 class AttemptRow(TenantOwned, ClusterOwned, Base):
@@ -213,10 +233,16 @@ class AttemptRow(TenantOwned, ClusterOwned, Base):
         Index("ix_attempts_state", "state"),
         Index("ix_attempts_finished", "finished_at"),
         Index("ix_attempts_metered", "metered"),
+        Index("ix_attempts_task", "job_id", "task"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
     number: Mapped[int]
+    """Counts the attempts of its job, whichever task of an array they are of."""
+    task: Mapped[int | None]
+    """The index of the task of an array that it is an attempt of."""
+    tries: Mapped[int] = mapped_column(default=1)
+    """Which attempt it is of its job, or of its task: anything but the first is a retry."""
     state: Mapped[str] = mapped_column(String(20))
     fencing_token: Mapped[int]
     placements: Mapped[list[Json]]
@@ -269,6 +295,8 @@ class JobEventRow(TenantOwned, Base):
     at: Mapped[datetime]
     state: Mapped[str] = mapped_column(String(20))
     attempt: Mapped[int | None]
+    task: Mapped[int | None]
+    """The task of an array that it happened to; None where it happened to the job."""
     reason: Mapped[Json]
 
 

@@ -16,6 +16,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 
 from scheduler.billing.reconcile import Books
+from scheduler.domain.states import JobState
 from scheduler.store.stream import STREAM
 from tests.cli.city import UpCity, gone, up, wait
 
@@ -103,6 +104,34 @@ def test_commands_print_what_the_api_answers(city: UpCity, tmp_path: Path) -> No
     assert "foreign A100-SXM4-80GB" in city.run("jobs").stdout
     assert city.json("ledger", "verify", "--json")["ok"] is True
     assert "records verified" in city.run("ledger", "follow", "--once").stdout
+
+
+def test_an_array_is_one_job_whose_tasks_know_their_index(city: UpCity, tmp_path: Path) -> None:
+    """On this machine's Ray, one at a time; and a hundred thousand on a recorded site, cancelled while some run."""
+    spec = tmp_path / "array.yaml"
+    spec.write_text(
+        "name: sweep\nmax_runtime: 5m\nactivity: finetune\nhardware: {per_node: 0, cpus: 1}\narray: {size: 3, parallelism: 1}\n"
+        "entrypoint: [sh, -c, 'i=$SUANWANG_ARRAY_INDEX; echo task $i of $SUANWANG_ARRAY_SIZE; test $i != 1']\n"
+    )
+    job = city.json("submit", str(spec), "--as", "tenant-lingxi", "--output", "json")["id"]
+    wait(lambda: city.json("job", job, "--output", "json")["state"] == "failed", 120)
+    shown = city.json("job", job, "--output", "json")
+    assert (shown["tasks"], shown["attempts"]) == ({"succeeded": 2, "failed": 1}, 3)
+    wait(lambda: "task 2 of 3" in city.run("logs", job, "--task", "2").stdout)
+    assert "1 of 3 tasks failed" in city.run("job", job).stdout
+    assert [each["index"] for each in city.json("tasks", job, "--state", "failed", "--output", "json")["tasks"]] == [1]
+    assert "task 1 failed" in city.run("job", job, "--task", "1").stdout
+    assert "1 failed, 2 succeeded" in city.run("jobs").stdout
+    wait(lambda: city.json("costs", job, "--output", "json")["state"] == "final")
+    assert city.json("ledger", "verify", "--json")["ok"] is True
+
+    with city.client("tenant-qiantang") as tenant:
+        wide = tenant.submit({**gang("wide", nodes=1), "array": {"size": 100_000, "parallelism": 7}}).id
+        wait(lambda: (tenant.job(wide).tasks or {}).get(JobState.RUNNING) == 7)
+        assert sum((tenant.job(wide).tasks or {}).values()) == 100_000
+        tenant.cancel(wide)
+        wait(lambda: tenant.job(wide).state == "cancelled")
+        assert len(tenant.tasks(wide).tasks) == tenant.tasks(wide).begun == tenant.job(wide).attempts
 
 
 def test_a_refused_job_is_one_readable_message(city: UpCity, tmp_path: Path) -> None:

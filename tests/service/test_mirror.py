@@ -19,6 +19,7 @@ from scheduler.service.mirror import FRESH, Mirror, look
 from scheduler.store.database import CITY, Database
 from scheduler.store.tables import JobEventRow, JobRow, NodeRow
 from tests.builders import NOW, USCCS, add_job, after, contract, contract_row, price_row, tenant, tenant_row
+from tests.engine.arrays import apart, everybody
 from tests.service.town import Town
 
 MODELS = ("910B3", "H800")
@@ -27,11 +28,11 @@ MODELS = ("910B3", "H800")
 def picture(mirror: Mirror, town: Town) -> dict[str, Any]:
     """Everything a round would look at."""
     moment = mirror.snapshot(town.now)
-    queue: list[QueuedJob] = list(moment.queue)
+    queue: list[QueuedJob] = apart(moment.queue)
     runs: list[ActiveRun] = sorted(moment.runs, key=lambda run: run.attempt)
     return {
         "queue": queue,
-        "stands": sorted(id_ for number in range(len(mirror.state.backlog.lines)) for id_ in mirror.state.backlog.rest(number)),
+        "stands": everybody(mirror.state.backlog),
         "runs": [(run.attempt, run.releasing, run.safe_at, run.ends_at, run.place.cluster, run.place.allocations) for run in runs],
         "free": [part.tolist() for part in (moment.free.card_milli, moment.free.cpu_milli, moment.free.memory_bytes)],
         "held": {name: held.tolist() for name, held in sorted(moment.usage.held.items()) if np.any(held)},
@@ -63,9 +64,10 @@ def test_whatever_happens_the_mirror_keeps_up(town: Town, seed: int) -> None:
             case "cancel" if jobs:
                 town.cancel(random.choice(jobs))
             case "finish":
-                running = [job for job in jobs if town.state(job) == JobState.RUNNING]
+                running = [(job, task) for job in jobs for task in town.running(job)]
                 if running:
-                    town.finish(random.choice(running), exit_code=random.choice([0, 1]))
+                    job, task = random.choice(running)
+                    town.finish(job, exit_code=random.choice([0, 1]), task=task)
             case "silence":
                 town.silent ^= {random.choice(["sz", "hz"])}
             case "node":
@@ -78,6 +80,33 @@ def test_whatever_happens_the_mirror_keeps_up(town: Town, seed: int) -> None:
         town.tick(seconds=random.choice([1, 7, 31]))
         agree(mirror, town)
     agree(town.dispatcher._mirror, town)
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_to_arrays_the_mirror_keeps_up(town: Town, seed: int) -> None:
+    """More tasks than cards, of which some end, fail and are tried again, are stopped for others, or are cancelled with all."""
+    random, mirror = Random(seed), Mirror()
+    jobs = [town.submit(array={"size": 40}, hardware={"models": ["910B3"], "per_node": 1}, preemptible=True, retries={"failed": 1})]
+    for _ in range(25):
+        what = random.choice(["submit", "end", "end", "end", "urgent", "silence", "cancel", "pass"])
+        running = [(job, task) for job in jobs for task in town.running(job)]
+        if what == "submit":
+            array = {"size": random.choice([1, 7, 40]), "parallelism": random.choice([None, 2, 5])}
+            hardware = {"models": ["910B3"], "per_node": random.choice([1, 3])}
+            jobs.append(town.submit(array=array, hardware=hardware, preemptible=True, retries={"failed": 1}))
+        elif what == "end" and running:
+            for job, task in random.sample(running, random.randint(1, min(4, len(running)))):
+                town.finish(job, exit_code=random.choice([0, 0, 1]), task=task)
+        elif what == "urgent":
+            town.submit(hardware={"models": ["910B3"], "per_node": 8}, priority="high", max_runtime="20s")
+        elif what == "cancel" and random.random() < 0.3:
+            town.cancel(random.choice(jobs))
+        town.silent = {"sz"} if what == "silence" else set()
+        town.tick(seconds=40 if what == "silence" else random.choice([1, 1, 7]))
+        agree(mirror, town)
+    agree(town.dispatcher._mirror, town)
+    assert town.job(jobs[0]).tasks_begun > 10
 
 
 @pytest.mark.processes
@@ -116,6 +145,8 @@ def _spec(random: Random, jobs: list[str]) -> dict[str, Any]:
         "contract": random.choice([None, "C-1"]),
         "max_runtime": random.choice(["60s", "1h"]),
         "depends_on": [random.choice(jobs)] if jobs and random.random() < 0.3 else [],
+        "retries": {"failed": random.choice([0, 1])},
+        "array": {"size": random.choice([2, 30])} if random.random() < 0.2 else None,
     }
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from scheduler.billing.reconcile import Books
 from scheduler.contract.sync import RUN_FINAL, DesiredRun, ObservedRun, RunState, SyncRequest
-from scheduler.domain.states import JobState
+from scheduler.domain.states import AttemptState, JobState
 from scheduler.engine.cycle import Served
 from scheduler.service.dispatcher import Dispatcher, Pace
 from scheduler.service.journal import stored
@@ -79,9 +79,9 @@ class Town:
         self.sync()
         return self.turn()
 
-    def finish(self, job: str, exit_code: int = 0) -> None:
-        """The program of a running job ends now."""
-        attempt = self.attempts(job)[-1]
+    def finish(self, job: str, exit_code: int = 0, task: int | None = None) -> None:
+        """The program of a running job, or of a task of an array, ends now."""
+        attempt = [attempt for attempt in self.attempts(job) if task is None or attempt.task == task][-1]
         agent = self.agents[attempt.cluster_id]
         state = RunState.SUCCEEDED if exit_code == 0 else RunState.FAILED
         changes = {"state": state, "exit_code": exit_code, "finished_at": self.now}
@@ -101,10 +101,15 @@ class Town:
         with self.database.read(CITY) as session:
             return list(session.scalars(select(AttemptRow).where(AttemptRow.job_id == job).order_by(AttemptRow.number)))
 
-    def events(self, job: str) -> list[str]:
+    def events(self, job: str, task: int | None = None) -> list[str]:
         with self.database.read(CITY) as session:
             rows = session.scalars(select(JobEventRow).where(JobEventRow.job_id == job).order_by(JobEventRow.id))
-            return [str(row.reason["code"]) for row in rows]
+            return [str(row.reason["code"]) for row in rows if task is None or row.task == task]
+
+    def running(self, job: str) -> list[int | None]:
+        """The tasks of an array that run and were not asked to stop, or `[None]` for a job that does."""
+        attempts = self.attempts(job)
+        return [each.task for each in attempts if each.state == AttemptState.RUNNING and each.stop_as is None]
 
 
 class Agent:

@@ -93,10 +93,14 @@ def test_the_refusal_holds_for_statements_of_the_orm_too(database: Database) -> 
 def test_records_posted_before_keep_their_hashes(empty: Database) -> None:
     """As version 0008 had them: the hash inside the text, the amounts beside it."""
     upgrade_to(empty, "0008")
+    job = "job-old"
     with empty.write(CITY) as session:
         add_participants(session)  # and no price: that table has grown since
         session.add(contract_row(contract()))
-        job = add_job(session).id
+    insert_job = (
+        "INSERT INTO jobs (id, tenant_id, state, spec, submitted_at, attempts, failures, losses, cancel_requested, reasons) "
+        "VALUES (:job, 'acme', 'succeeded', '{}', 0, 1, 0, 0, false, '[]')"
+    )
     record = {"id": "cost-old", "sequence": 1, "previous_hash": GENESIS, "tenant": "acme", "job": job, "contract": "C-1"}
     record["hash"] = hash_of(record)
     values = {"job": job, "payload": canonical(record), "hash": record["hash"]}
@@ -106,6 +110,7 @@ def test_records_posted_before_keep_their_hashes(empty: Database) -> None:
         "VALUES (1, 'cost-old', 'acme', :job, 'C-1', 8, 8, 12000001, 10000001, 26666, 22222, 11111, 'p', :payload, :hash)"
     )
     with empty.writer.begin() as connection:
+        connection.execute(text(insert_job), {"job": job})
         connection.execute(text(insert), values)
     migrate(empty)
     assert differences(empty) == []

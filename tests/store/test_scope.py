@@ -17,6 +17,7 @@ from scheduler.store.tables import (
     JobRow,
     LogRow,
     SubsidyUseRow,
+    TaskRow,
     TenantOwned,
     WindowRow,
 )
@@ -47,6 +48,7 @@ def add_rows(session: Session, number: int, tenant: str, cluster: str) -> None:
     session.add(SubsidyUseRow(programme="shenzhen-training", year=2026, tenant_id=tenant, used_micros=1))
     session.add(CostRecordRow(sequence=number, tenant_id=tenant, job_id=job.id, payload="{}", hash="0"))
     session.add(JobCostRow(job_id=job.id, tenant_id=tenant))
+    session.add(TaskRow(job_id=job.id, tenant_id=tenant, index=0, state="queued"))
     session.flush()
     contract_id, id_ = ("C-1", "exp-1") if tenant == "acme" else ("C-2", "exp-2")
     session.add(ExpenseRow(record_sequence=number, tenant_id=tenant, contract_id=contract_id, id=id_, body={}, created_at=NOW))

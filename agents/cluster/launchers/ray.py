@@ -195,10 +195,14 @@ class RayLauncher:
         return self._began.get(key)
 
     def _checkpoint_folder(self, run: DesiredRun) -> Path:
-        """Where a job's attempts keep their checkpoints: the tenant's path names a folder inside the job's own, nothing else."""
+        """Where a job's attempts keep their checkpoints, each task of an array for itself: the tenant's path names a folder inside
+        the job's own, nothing else."""
         named = [part for part in PurePosixPath(run.checkpoint_path or "").parts if part not in ("/", "//", "..")]
-        folder = self._checkpoints.joinpath(run.job, *named)
-        if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(self._checkpoints / run.job)):
+        own = self._checkpoints / run.job
+        if run.array is not None:
+            own /= str(run.array.index)
+        folder = own.joinpath(*named)
+        if not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(own)):
             raise LaunchRefusedError("checkpoint.path leads outside the job's own folder")
         return folder
 
@@ -229,6 +233,11 @@ class RayLauncher:
                 "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_SECONDS),
             }
         }
+        if run.array is not None:
+            environment["env_vars"] |= {
+                "SUANWANG_ARRAY_INDEX": str(run.array.index),
+                "SUANWANG_ARRAY_SIZE": str(run.array.size),
+            }
         if run.placements[0].mig:
             environment["env_vars"] |= _pinned(run.placements[0])
         if run.working_dir is not None:

@@ -140,7 +140,8 @@ class RecordedLauncher:
 
 
 def _what(run: DesiredRun) -> str:
-    """`python train.py on 4 nodes × 8 × 910B3 (lg-ascend-01, …)`."""
+    """`python train.py on 4 nodes × 8 × 910B3 (lg-ascend-01, …)`, for a task of an array `task 7 of 100: …`."""
     nodes = ", ".join(placement.node for placement in run.placements)
     what = " ".join(filter(None, (run.model or "CPU only", run.placements[0].mig)))
-    return f"{shlex.join(run.entrypoint)} on {len(run.placements)} × {run.per_node} × {what} ({nodes})"
+    task = "" if run.array is None else f"task {run.array.index} of {run.array.size}: "
+    return f"{task}{shlex.join(run.entrypoint)} on {len(run.placements)} × {run.per_node} × {what} ({nodes})"

@@ -117,6 +117,18 @@ def test_the_next_attempt_of_a_job_gets_the_same_checkpoints(tmp_path: Path) -> 
     assert len(folders) == 1
 
 
+def test_a_task_of_an_array_knows_its_index_and_keeps_checkpoints_of_its_own(tmp_path: Path) -> None:
+    ray = FakeRay()
+    for number in (1, 2):
+        array = {"index": number + 6, "size": 100}
+        launcher(ray, tmp_path).launch(desired(f"att-{number}", number, number=number, array=array, checkpoint_path="ckpt"))
+    seen = [job["runtime_env"]["env_vars"] for job in ray.jobs.values()]
+    assert [(each["SUANWANG_ARRAY_INDEX"], each["SUANWANG_ARRAY_SIZE"]) for each in seen] == [("7", "100"), ("8", "100")]
+    assert [each["SUANWANG_CHECKPOINT_DIR"] for each in seen] == [
+        str(tmp_path / "checkpoints" / "job-1" / index / "ckpt") for index in ("7", "8")
+    ]
+
+
 def test_a_program_sees_the_instances_it_was_granted_and_no_others(tmp_path: Path) -> None:
     ray = FakeRay()
     granted = Placement(node="n", devices=["MIG-a", "MIG-b"], card_milli=428, mig="3g.40gb")
