@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api.auth import TenantOnly, TenantOrOperator, TenantOrStaff
@@ -22,7 +22,7 @@ from scheduler.contract.job import AttemptPage, EventPage, JobPage, JobSpec, Job
 from scheduler.contract.problem import FieldError
 from scheduler.contract.sync import MAX_LOG_BYTES, LogView
 from scheduler.domain.clock import rfc3339
-from scheduler.domain.states import JOB_FINAL, JOB_WAITING, JobState
+from scheduler.domain.states import JOB_FINAL, JobState
 from scheduler.domain.tasks import MAX_TASKS
 from scheduler.engine.explain import could_ever_fit
 from scheduler.engine.order import Usage
@@ -31,7 +31,7 @@ from scheduler.service.journal import stored
 from scheduler.service.lifecycle import lock_job, request_cancel, submit
 from scheduler.service.registry import declared_queues
 from scheduler.service.snapshot import queued_job
-from scheduler.service.tasks import waiting_tasks
+from scheduler.service.tasks import pending
 from scheduler.store.tables import (
     AttemptRow,
     ClusterRow,
@@ -276,10 +276,7 @@ def _check_pending(session: Session, tenant: str, tasks: int) -> None:
     queue = next((queue for queue in declared_queues(session) if queue.name == tenant), None)
     if queue is None or queue.max_pending is None:
         return
-    own = JobRow.tenant_id == tenant
-    jobs = session.scalar(select(func.count()).where(own, JobRow.tasks.is_(None), JobRow.state.in_(JOB_WAITING))) or 0
-    arrays = session.scalars(select(JobRow).where(own, JobRow.tasks.is_not(None), JobRow.state.not_in(JOB_FINAL)))
-    if jobs + sum(map(waiting_tasks, arrays)) + tasks > queue.max_pending:
+    if pending(session, JobRow.tenant_id == tenant)[tenant] + tasks > queue.max_pending:
         raise ProblemError("queue_full", limit=queue.max_pending)
 
 

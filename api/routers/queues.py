@@ -3,7 +3,6 @@
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from api.auth import OperatorOnly, Staff
@@ -12,11 +11,11 @@ from api.idempotency import Keyed, once
 from api.problems import ProblemError
 from scheduler.contract.problem import FieldError
 from scheduler.contract.registry import QueueSpec, QueueView
-from scheduler.domain.states import JOB_WAITING
 from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.service.registry import declared_queues, engine_queue
-from scheduler.store.tables import JobRow, QueueRow
+from scheduler.service.tasks import pending
+from scheduler.store.tables import QueueRow
 
 router = APIRouter(prefix="/v1/queues", tags=["queues"])
 
@@ -41,19 +40,18 @@ def list_queues(city: TheCity, principal: Staff) -> list[QueueView]:
     now, heard_at = city.clock(), city.live.heard_at()
     quotas = city.moments.look(city.database, heard_at, now).snapshot.quotas
     with city.database.read(principal.scope) as session:
-        waiting = select(JobRow.tenant_id, func.count()).where(JobRow.state.in_(JOB_WAITING)).group_by(JobRow.tenant_id)
-        pending = {tenant: int(count) for tenant, count in session.execute(waiting)}
-        return [_view(queue, quotas, pending.get(queue.name, 0)) for queue in declared_queues(session)]
+        waiting = pending(session)
+        return [_view(queue, quotas, waiting[queue.name]) for queue in declared_queues(session)]
 
 
-def _view(queue: QueueSpec, quotas: Quotas, pending: int) -> QueueView:
+def _view(queue: QueueSpec, quotas: Quotas, waiting: int) -> QueueView:
     resources = sorted({*queue.nominal, *queue.borrowing_limit, *queue.lending_limit})
     return QueueView(
         **queue.model_dump(),
         used={resource: quotas.used(queue.name, resource) // WHOLE_CARD_MILLI for resource in resources},
         borrowed={resource: quotas.borrowed(queue.name, resource) // WHOLE_CARD_MILLI for resource in resources},
         running=quotas.running(queue.name),
-        pending=pending,
+        pending=waiting,
     )
 
 

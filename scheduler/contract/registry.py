@@ -137,7 +137,8 @@ class QueueSpec(Wire):
     """A queue's quota. A tenant's queue bears its id; others group them. What one queue of a tree does not use, others may borrow.
 
     `nominal` is its own; `borrowing_limit` the most it may use beyond (absent: whatever others leave); `lending_limit` the most
-    others may use of it (absent: all). A resource nobody in the tree has a nominal for is unlimited. `weight` divides its share.
+    others may use of it (absent: all). What others borrowed of its own it takes back by stopping them when its jobs need it, or,
+    with `reclaims: false`, as they end. A resource nobody in the tree has a nominal for is unlimited. `weight` divides its share.
     `min_runtime` protects its attempts from being stopped for other jobs; absent, it is that of the queue above, or the city's.
     `profile` holds for jobs of it and of the queues below that name none (absent: that of the queue above, else of the city).
     """
@@ -147,6 +148,7 @@ class QueueSpec(Wire):
     nominal: Amounts = Field(default_factory=dict)
     borrowing_limit: Amounts = Field(default_factory=dict)
     lending_limit: Amounts = Field(default_factory=dict)
+    reclaims: bool = True
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     max_running: Annotated[int, Field(ge=0, le=10**6)] | None = None
     max_pending: Annotated[int, Field(ge=0, le=10**6)] | None = None

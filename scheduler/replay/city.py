@@ -5,7 +5,7 @@ seed: 1                                   # for what is drawn; 0 where absent
 queues:                                   # as `engine.quota.Queue`; amounts in cores and cards, "500m" is half of one
   - {name: city, nominal: {cpu: 1000}}
   - {name: lab, parent: city, nominal: {"class:domestic": 64}, borrowing_limit: {"model:910B3": 8}, lending_limit: {cpu: 4},
-     weight: 2, max_running: 100}
+     weight: 2, max_running: 100, reclaims: false}
 clusters:                                 # `count` equal clusters of `nodes` equal nodes; named NAME-0, NAME-1, ... if many
   - {name: sz, count: 100, nodes: 125, racks: 5, cpus: 192, memory_gib: 1536, cards: 8,
      card: {vendor: huawei, model: 910B3, class: domestic, memory_gib: 64}}
@@ -78,6 +78,7 @@ class _Queue(Wire):
     nominal: _Amounts = Field(default_factory=dict)
     borrowing_limit: _Amounts = Field(default_factory=dict)
     lending_limit: _Amounts = Field(default_factory=dict)
+    reclaims: bool = True
     weight: Annotated[int, Field(ge=1, le=10**6)] = 1
     max_running: Annotated[int, Field(ge=0, le=MAX_JOBS)] | None = None
 

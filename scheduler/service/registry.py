@@ -212,6 +212,7 @@ def engine_queue(spec: QueueSpec) -> Queue:
         nominal=milli(spec.nominal),
         borrowing_limit=milli(spec.borrowing_limit),
         lending_limit=milli(spec.lending_limit),
+        reclaims=spec.reclaims,
         weight=spec.weight,
         max_running=spec.max_running,
         max_pending=spec.max_pending,

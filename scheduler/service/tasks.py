@@ -4,10 +4,11 @@ They begin in the order of their indices, so those that never have are all from 
 one number. Whoever changes a task has locked its job's row.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from scheduler.contract.job import JobSpec
@@ -48,6 +49,18 @@ def waits(job: JobRow) -> bool:
 def may_wait() -> ColumnElement[bool]:
     """The rows of which `waits` may be true."""
     return or_(JobRow.state.in_(JOB_WAITING), and_(JobRow.tasks.is_not(None), JobRow.state.not_in(JOB_FINAL)))
+
+
+def pending(session: Session, *which: ColumnElement[bool]) -> Counter[str]:
+    """How many jobs of each tenant wait, every task of an array being one."""
+    row = JobRow
+    jobs = (
+        select(row.tenant_id, func.count()).where(row.tasks.is_(None), row.state.in_(JOB_WAITING), *which).group_by(row.tenant_id)
+    )
+    found = Counter({tenant: int(number) for tenant, number in session.execute(jobs)})
+    for array in session.scalars(select(row).where(row.tasks.is_not(None), row.state.not_in(JOB_FINAL), *which)):
+        found[array.tenant_id] += waiting_tasks(array)
+    return found
 
 
 def begin(session: Session, job: JobRow, index: int) -> TaskRow | None:

@@ -47,6 +47,7 @@ def test_every_task_counts_in_a_full_queue(world: World) -> None:
     assert problem(world.call("POST", "/v1/jobs", "tenant-a", json=spec(array={"size": 5})), 429, "queue_full").detail
     world.submit(array={"size": 3})
     world.submit()
+    assert world.get("/v1/queues")[0]["pending"] == 10
 
 
 def started(world: World) -> tuple[str, list[dict[str, Any]]]:

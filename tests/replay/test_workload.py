@@ -87,7 +87,7 @@ def test_kueues_own_files_are_read_unchanged(name: str, jobs: int, queues: int, 
 def test_our_format_says_everything(tmp_path: Path) -> None:
     found = workload(tmp_path, CITY)
     assert found.queues[1] == Queue(
-        "lab", "city", {"class:domestic": 16_000}, borrowing_limit={"cpu": 8500}, weight=2, max_running=9
+        "lab", "city", {"class:domestic": 16_000}, borrowing_limit={"cpu": 8500}, weight=2, max_running=9, reclaims=False
     )
     assert {node.cluster for node in found.nodes} == {"sz-0", "sz-1", "plain"}
     assert found.prices == {("", "sz-0", "910B3"): Quote(12_500_000, 10_000_000, 6_400_000)}

@@ -51,7 +51,8 @@ format: suanwang-workload/1
 seed: 7
 queues:
 - {name: city, nominal: {cpu: 100}}
-- {name: lab, parent: city, nominal: {"class:domestic": 16}, borrowing_limit: {cpu: "8.5"}, weight: 2, max_running: 9}
+- {name: lab, parent: city, nominal: {"class:domestic": 16}, borrowing_limit: {cpu: "8.5"}, weight: 2, max_running: 9,
+   reclaims: false}
 clusters:
 - name: sz
   count: 2

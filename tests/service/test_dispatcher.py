@@ -302,6 +302,26 @@ def test_an_attempt_is_left_its_minimum_run_time_and_the_job_that_waits_is_told(
     assert (town.attempts(low)[0].stop_as, town.reason(high)) == (A.PREEMPTED, "waiting_for_release")
 
 
+@pytest.mark.parametrize(
+    ("reclaims", "stop_as", "code"), [(True, A.PREEMPTED, "waiting_for_release"), (False, None, "waiting_for_quota")]
+)
+def test_a_lender_takes_back_what_it_lent_unless_it_was_declared_not_to(
+    town: Town, reclaims: bool, stop_as: AttemptState | None, code: str
+) -> None:
+    cards = {"model:910B3": 16}
+    queues = [QueueSpec(name="city"), QueueSpec(name="uni", parent="city", nominal=cards, reclaims=reclaims)]
+    with town.database.write(CITY) as session:
+        for queue in (*queues, QueueSpec(name="acme", parent="city", nominal={"model:910B3": 0})):
+            session.add(QueueRow(name=queue.name, body=queue.model_dump(mode="json"), created_at=town.now))
+    borrower = town.submit(**BIG)
+    for _ in range(4):
+        town.tick()
+    assert town.state(borrower) == J.RUNNING
+    lender = town.submit("uni", **BIG)
+    town.tick()
+    assert (town.attempts(borrower)[0].stop_as, town.reason(lender)) == (stop_as, code)
+
+
 def test_a_cluster_has_no_more_grants_in_flight_than_it_may(town: Town) -> None:
     """The next one goes there once its agent has said that it has the one before."""
     with town.database.write(CITY) as session:
