@@ -70,8 +70,16 @@ def loss_of_move(run: ActiveRun, now: int, restart_seconds: int) -> int:
     return run.lost_card_seconds(now) + restart_seconds * max(1, run.place.cards())
 
 
-def rearrange(snapshot: Snapshot, soon: Free, reach: Reach, job: QueuedJob, runs: Runs, quotas: Quotas) -> Rearrangement | None:
-    """The moves that lose least, over every alternative, cluster and kind of card; None where none are found.
+@dataclass(frozen=True, slots=True)
+class Search:
+    """The best rearrangement, if one was found. `given_up`: none was, and a limit kept the search from trying everything."""
+
+    best: Rearrangement | None
+    given_up: bool
+
+
+def rearrange(snapshot: Snapshot, soon: Free, reach: Reach, job: QueuedJob, runs: Runs, quotas: Quotas) -> Search:
+    """The moves that lose least, over every alternative, cluster and kind of card.
 
     `soon` is what is free once everybody asked to stop has stopped. Jobs without cards are not made room for.
     """
@@ -84,7 +92,8 @@ def rearrange(snapshot: Snapshot, soon: Free, reach: Reach, job: QueuedJob, runs
         for cluster in _scattered(snapshot, soon, job, shape, kind)
         if (best := _Search.of(snapshot, soon, reach, job, shape, kind, cluster, runs, steps).best()) is not None
     ]
-    return min(found, key=Rearrangement.standing, default=None)
+    best = min(found, key=Rearrangement.standing, default=None)
+    return Search(best, best is None and steps.cut_short)
 
 
 def shape_again(fleet: Fleet, job: QueuedJob, place: Place) -> Shape | None:
@@ -103,10 +112,14 @@ def shape_again(fleet: Fleet, job: QueuedJob, place: Place) -> Shape | None:
 
 @dataclass(slots=True)
 class _Steps:
+    """What is left to try. `cut_short`: a limit has kept something from being tried."""
+
     left: int
+    cut_short: bool = False
 
     def take(self) -> bool:
         self.left -= 1
+        self.cut_short |= self.left < 0
         return self.left >= 0
 
 
@@ -201,6 +214,7 @@ class _Search:
             self.trial.take(run.place.allocations)
         useful.sort(key=lambda node: (sum(self.lost[run.attempt] for run in self.on_node.get(node, ())), node))
         surveyed = []
+        self.steps.cut_short |= len(useful) > self.shape.nodes + MAX_NODES
         for node in useful[: self.shape.nodes + MAX_NODES]:
             options = self.options[node] = self._options(node, self.on_node.get(node, []))
             if options:
@@ -228,6 +242,7 @@ class _Search:
             return [_Option((), 0)]
         found: list[_Option] = []
         if len(runs) > MAX_TOGETHER:
+            self.steps.cut_short = True
             return self._cheapest(node, runs)
         for size in range(1, len(runs) + 1):
             for each in combinations(runs, size):

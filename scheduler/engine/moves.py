@@ -7,6 +7,8 @@ queue.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -30,7 +32,11 @@ def find_moves(round_: Round, job: QueuedJob) -> Rearrangement | None:
     if pool & round_.headed or not could_ever(round_.snapshot, job):
         return None
     round_.headed |= pool
-    return rearrange(round_.snapshot, round_.soon.free, lambda each: _reach(round_, each), job, round_.runs, round_.soon_quotas)
+    reach = partial(_reach, round_)
+    search = rearrange(round_.snapshot, round_.soon.free, reach, job, round_.runs, round_.soon_quotas)
+    if search.given_up:
+        round_.cut_short = replace(round_.cut_short, moves=round_.cut_short.moves + 1)
+    return search.best
 
 
 def keep_place(round_: Round, move: Move) -> None:

@@ -166,11 +166,12 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class CutShort:
-    """What the limits on searching kept a round from trying: jobs for which it did not find out whom to stop, and blocked jobs for
-    which it did not look for a promise."""
+    """What the limits on searching kept a round from trying: jobs for which it did not find out whom to stop, blocked jobs for
+    which it did not look for a promise, and those for which it found no moves and had not tried all."""
 
     preemptions: int = 0
     promises: int = 0
+    moves: int = 0
 
 
 NOTHING_CUT = CutShort()

@@ -34,13 +34,13 @@ class RoundMetrics:
         )
         self._given_up = Counter(
             "suanwang_searches_given_up",
-            "Jobs for which a limit ended the search for whom to stop, or for a promise, before everything was tried.",
+            "Jobs for which a limit ended the search for whom to stop, for a promise, or for moves, before everything was tried.",
             ["search"],
             registry=registry,
         )
         for cause in ("job", "maintenance", "reservation"):
             self._preemptions.labels(cause)
-        for search in ("preemption", "promise"):
+        for search in ("preemption", "promise", "move"):
             self._given_up.labels(search)
 
     def leads(self, leading: bool) -> None:
@@ -60,3 +60,4 @@ class RoundMetrics:
             self._preemptions.labels(cause).inc(count)
         self._given_up.labels("preemption").inc(served.cut_short.preemptions)
         self._given_up.labels("promise").inc(served.cut_short.promises)
+        self._given_up.labels("move").inc(served.cut_short.moves)

@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 from scheduler.domain.topology import RACK
 from scheduler.engine import consolidate
 from scheduler.engine.consolidate import Rearrangement, loss_of_move, rearrange, shape_again
+from scheduler.engine.cycle import cycle
 from scheduler.engine.fleet import Allocation, Bools, Fleet, Free
 from scheduler.engine.order import QueuedJob
 from scheduler.engine.place import Place
 from scheduler.engine.runs import Runs
 from scheduler.engine.shape import Shape
-from scheduler.engine.snapshot import ActiveRun, Snapshot
+from scheduler.engine.snapshot import ActiveRun, CutShort, Snapshot
 from tests.engine.builders import SECOND, gang, job, node, quote, snapshot
 
 NOW = 10_000 * SECOND
@@ -42,7 +43,7 @@ def everywhere(fleet: Fleet) -> Bools:
 
 def moves(fleet: Fleet, runs: Sequence[ActiveRun], wanted: QueuedJob, **rest: object) -> Rearrangement | None:
     moment = replace(snapshot(fleet, [wanted], runs, now=NOW), restart_seconds=RESTART, **rest)  # type: ignore[arg-type]
-    return rearrange(moment, moment.free, lambda _: everywhere(fleet), wanted, Runs.of(runs), moment.quotas)
+    return rearrange(moment, moment.free, lambda _: everywhere(fleet), wanted, Runs.of(runs), moment.quotas).best
 
 
 def moved(found: Rearrangement | None) -> dict[str, set[str]] | None:
@@ -108,6 +109,15 @@ def test_a_search_that_ran_into_its_limit_finds_nothing_rather_than_something_un
     assert moves(FLEET, runs, job("head", gang(1, 8))) is None
 
 
+@pytest.mark.parametrize(("steps", "cut_short"), [(2_000, CutShort()), (1, CutShort(moves=1))])
+def test_a_search_that_a_limit_ended_is_counted(monkeypatch: pytest.MonkeyPatch, steps: int, cut_short: CutShort) -> None:
+    monkeypatch.setattr(consolidate, "MAX_STEPS", steps)
+    runs = [movable(name, FLEET, (name, 0, 4)) for name in ("n1", "n2", "n3")]
+    moment = replace(snapshot(FLEET, [job("head", gang(1, 8))], runs, now=NOW), restart_seconds=RESTART)
+    decisions = cycle(moment)
+    assert (bool(decisions.preemptions), decisions.cut_short) == (steps > 1, cut_short)
+
+
 def test_a_gang_goes_only_where_it_has_a_price_and_in_its_rack() -> None:
     racked = Fleet.of([node("n1", rack="r1"), node("n2", rack="r2"), node("n3", rack="r2")])
     runs = [movable(name, racked, (name, 0, 4)) for name in ("n1", "n2", "n3")]
@@ -125,7 +135,7 @@ def test_nodes_out_of_reach_are_used_by_nobody() -> None:
     def reach(of: QueuedJob) -> Bools:
         return np.array([name != ("n1" if of is head else "n2") for name in NAMES])
 
-    assert moved(rearrange(moment, moment.free, reach, head, Runs.of(runs), moment.quotas)) == {"n2": {"n1"}}
+    assert moved(rearrange(moment, moment.free, reach, head, Runs.of(runs), moment.quotas).best) == {"n2": {"n1"}}
 
 
 def test_what_a_run_has_is_what_it_asks_for_again() -> None:
@@ -219,7 +229,7 @@ def test_no_other_moves_lose_less_and_where_there_are_any_they_are_found(case: t
     shape = head.shapes[0]
     if any(True for _ in ways(shape.nodes, shape.per_node, spare(moment.free))):
         return  # it fits as it is
-    found = rearrange(moment, moment.free, lambda _: everywhere(moment.fleet), head, Runs.of(moment.runs), moment.quotas)
+    found = rearrange(moment, moment.free, lambda _: everywhere(moment.fleet), head, Runs.of(moment.runs), moment.quotas).best
     assert (None if found is None else found.lost_card_seconds) == least_loss(moment, head)
 
 
@@ -228,7 +238,7 @@ def test_no_other_moves_lose_less_and_where_there_are_any_they_are_found(case: t
 def test_everybody_has_a_whole_place_beside_the_others(case: tuple[Snapshot, QueuedJob]) -> None:
     moment, head = case
     before = moment.free.copy()
-    found = rearrange(moment, moment.free, lambda _: everywhere(moment.fleet), head, Runs.of(moment.runs), moment.quotas)
+    found = rearrange(moment, moment.free, lambda _: everywhere(moment.fleet), head, Runs.of(moment.runs), moment.quotas).best
     assert all(np.array_equal(getattr(before, name), getattr(moment.free, name)) for name in Free.__slots__)
     if found is None:
         return

@@ -57,6 +57,14 @@ def test_cores_count_as_cores(city: Database) -> None:
     assert past(city, "acme") == pytest.approx({resource_name(CPU): 8.0}, abs=1e-5)
 
 
+def test_instances_of_mig_count_as_their_part_of_a_card(city: Database) -> None:
+    """As what they hold now does (`AttemptRow.card_milli`)."""
+    sliced = {"node": "h1", "devices": ["m0", "m1"], "card_milli": 428, "mig": "3g.40gb"}
+    gang = {"cluster_id": "hz", "hardware_class": "foreign", "model": "H800", "placements": [sliced, sliced], "cards": 4}
+    ran(city, "uni", days_ago=7, days=7, **gang)
+    assert past(city, "uni") == pytest.approx({"foreign": 4 * 0.428 / 2}, abs=1e-5)
+
+
 def test_rows_of_long_ago_are_not_read(city: Database) -> None:
     ran(city, "acme", days_ago=200, days=100)
     assert past(city, "acme") == {}
