@@ -24,7 +24,7 @@ from scheduler.subsidy.facts import parse_case
 from scheduler.subsidy.programme import PolicyVersion, check_versions, parse_policy, shipped_policies
 from scheduler.subsidy.reasons import texts
 from scheduler.subsidy.schema import Noun, schema_text
-from scheduler.subsidy.trace import Traces, traces
+from scheduler.subsidy.trace import MAX_TRACED_LINES, Traces, traces
 
 MAX_DOCUMENT_BYTES = 4 * 2**20
 BAD_INPUT = 2
@@ -64,11 +64,15 @@ LanguageOption = Annotated[Language, typer.Option("--lang", help="Language of th
 @app.command("evaluate")
 def evaluate_case(
     case: Annotated[Path, typer.Argument(metavar="CASE.yaml", help="The case to judge: its facts and cost lines.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print the evaluation as JSON, with every step of every tag.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help=f"Print the evaluation as JSON, with the steps of the first {MAX_TRACED_LINES} lines.")
+    ] = False,
     programme: Annotated[
         Path | None, typer.Option("--programme", metavar="FILE", help="Judge its programme by this policy version only.")
     ] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say of every tag how it came about, rule by rule.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help=f"Say how each tag came about, rule by rule, of the first {MAX_TRACED_LINES} lines.")
+    ] = False,
     lang: LanguageOption = "en",
 ) -> None:
     """Say for each line of a case which programmes would pay how much, and why. No server is needed."""
@@ -141,9 +145,9 @@ def _policies(path: Path | None, lang: Language) -> tuple[PolicyVersion, ...]:
 
 
 def _with_traces(evaluation: Evaluation, steps: Traces) -> dict[str, Any]:
-    """An evaluation as JSON, with `trace` beside the keys of every tag."""
+    """An evaluation as JSON, with `trace` beside the keys of every tag of the lines that have steps."""
     document = evaluation.model_dump(mode="json")
-    for line, of_line in zip(document["lines"], steps, strict=True):
+    for line, of_line in zip(document["lines"], steps, strict=False):
         for tag, of_tag in zip(line["tags"], of_line, strict=True):
             tag["trace"] = [step.model_dump(mode="json", exclude_none=True) for step in of_tag]
     return document
@@ -208,7 +212,7 @@ def _print(evaluation: Evaluation, steps: Traces | None, lang: Language) -> None
     for line in evaluation.lines:
         console.print(f"{_WORDS['line'][lang]} {line.index}: {line.item} {_to_the_fen(line.amount)}", style="bold", highlight=False)
         for number, tag in enumerate(line.tags):
-            if steps is None:
+            if steps is None or line.index >= len(steps):
                 reasons = "; ".join(_reason(code, tag, lang) for code in tag.reason_codes)
                 console.print(f"  {tag.programme} {tag.version}: {reasons}", markup=False, highlight=False)
                 continue

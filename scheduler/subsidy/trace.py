@@ -19,6 +19,8 @@ from scheduler.subsidy.programme import Condition, Confidence, Evidence, PolicyV
 from scheduler.subsidy.reasons import texts
 from scheduler.subsidy.tagging import CARRYING, choose_rate, claim_limit
 
+MAX_TRACED_LINES = 200
+"""Steps are a hundred times the size of a tag: 200 lines under all programmes are some 20 MB of JSON."""
 LANGUAGES: tuple[Language, Language] = ("en", "zh")
 Traces = list[list[list["TraceStep"]]]
 _HOLDS: Mapping[bool | None, str] = {True: "✓", False: "✗", None: "?"}
@@ -61,14 +63,17 @@ def trace(policy: PolicyVersion, facts: Facts, line: Line, on: date, tag: Tag) -
 
 
 def traces(case: Case, policies: Sequence[PolicyVersion], evaluation: Evaluation) -> Traces:
-    """The steps of every tag of an evaluated case: by line, then by tag. What is routed elsewhere has but its answer."""
+    """The steps of the tags of an evaluated case: by line, then by tag, of the first `MAX_TRACED_LINES` lines.
+
+    What is routed elsewhere has but its answer.
+    """
     versions = {(policy.programme, policy.version): policy for policy in policies}
     return [
         [
             trace(policy, case, line, case.on, tag) if (policy := versions.get((tag.programme, tag.version))) else [_result(tag)]
             for tag in tagged.tags
         ]
-        for line, tagged in zip(case.lines, evaluation.lines, strict=True)
+        for line, tagged in zip(case.lines[:MAX_TRACED_LINES], evaluation.lines[:MAX_TRACED_LINES], strict=True)
     ]
 
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 
 import scheduler.subsidy
 from api.cli.programmes import app
+from scheduler.subsidy.trace import MAX_TRACED_LINES
 
 from .cases import GOLDEN, document
 from .test_programme import CAP, policy, rate, rule
@@ -78,6 +79,14 @@ def test_json_says_of_every_tag_how_it_came_about() -> None:
     rule = next(step for step in tag["trace"] if step.get("fact") == "provider.affiliated")
     assert rule["words"] == "与服务机构无关联关系"
     assert {"code", "found", "asked", "holds", "source", "confidence", "en", "zh"} <= set(rule)
+
+
+def test_a_case_of_many_lines_has_the_steps_of_its_first(written: Path) -> None:
+    line = document()["lines"][0]
+    written.write_text(yaml.safe_dump({**document(), "lines": [{**line, "amount": "1.00"}] * (MAX_TRACED_LINES + 1)}), "utf-8")
+    lines = json.loads(run("evaluate", written, "--json").stdout)["lines"]
+    assert ["trace" in each["tags"][0] for each in lines] == [True] * MAX_TRACED_LINES + [False]
+    assert run("evaluate", written, "--explain").exit_code == 0
 
 
 @pytest.mark.parametrize(
