@@ -109,3 +109,21 @@ def test_every_array_is_of_integers() -> None:
 def test_what_is_no_array_of_amounts_is_refused(lines: np.ndarray[Any, Any]) -> None:
     with pytest.raises(ValueError, match="amounts"):
         tag_batch(ELIGIBLE, lines, Allowance(None, None, None))
+
+
+@pytest.mark.parametrize("rate", ["0.9999", "0.9224", "1", "0", "0.0001"])
+def test_a_share_of_the_largest_amount_is_exact(rate: str) -> None:
+    ruling = Ruling("p", "1", TagStatus.ELIGIBLE, ("rate_base",), (), Decimal(rate))
+    lines = [MAX_MICROS, MAX_MICROS - 1, 9_999, 1]
+    tagged = tag_batch(ruling, np.array(lines, np.int64), Allowance(None, None, None))
+    assert tagged.uncapped.tolist() == [int(amount * Decimal(rate)) for amount in lines]
+    assert list(tagged.each()) == folded(ruling, lines, Allowance(None, None, None))[0]
+
+
+@pytest.mark.parametrize(("amount", "reviewed"), [(100, False), (101, True)])
+def test_what_is_usual_is_paid_to_its_last_micro_without_a_word(amount: int, reviewed: bool) -> None:
+    ruling = Ruling("p", "1", TagStatus.ELIGIBLE, ("rate_base",), (), Decimal(1), cap_reserve=100)
+    allowance = Allowance(None, 200, None)
+    tag, _ = tag_line(ruling, amount, allowance)
+    assert ("above_usual_amount" in tag.reason_codes, tag.status is TagStatus.NEEDS_REVIEW) == (reviewed, reviewed)
+    assert list(tag_batch(ruling, np.array([amount], np.int64), allowance).each()) == [tag]
