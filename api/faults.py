@@ -41,16 +41,6 @@ _BY_TYPE: Mapping[str, tuple[str, str | None]] = {
     "date_parsing": ("malformed", "须为日期,例如 2026-11-30"),
     "date_from_datetime_parsing": ("malformed", "须为日期,例如 2026-11-30"),
     "timezone_aware": ("timezone_aware", "时间须带时区"),
-    "price_too_high": ("price_too_high", "list_price 每小时最多 {most} 元"),
-    "model_misplaced": ("model_misplaced", "加速卡价格须给出 model,{item} 价格不得给出 model"),
-    "beside_cards_misplaced": ("beside_cards_misplaced", "beside_cards 仅适用于 cpu 与 memory 价格"),
-    "tier_above_list": ("tier_above_list", "{where}{tier} 不得高于目录价 list_price"),
-    "tier_above_contracted": ("tier_above_contracted", "{tier} 不得高于合同价 contracted_price,否则无人适用"),
-    "time_of_day": ("time_of_day", "须为时刻,例如 22:00 或 07:30"),
-    "off_peak_empty": ("off_peak_empty", "until 不得等于 from:闲时须为一天中的一部分时间"),
-    "off_peak_without_price": ("off_peak_without_price", "闲时须给出至少一项与平时不同的价格"),
-    "off_peak_overlap": ("off_peak_overlap", "off_peak.{first} 与 off_peak.{second} 时间重叠,任一时刻只能有一个价格"),
-    "off_peak_above_ordinary": ("off_peak_above_ordinary", "{where}{tier} 不得高于平时的 {tier}"),
 }
 """By pydantic's type of an error: our code, and the text in zh."""
 

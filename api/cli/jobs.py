@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption, connect
 from api.cli.errors import UsageProblemError
-from api.cli.tables import card_hours, console, counted_tasks, print_inventory, print_jobs, print_tasks
+from api.cli.tables import UNITS, card_hours, console, counted_tasks, print_inventory, print_jobs, print_tasks
 from api.client import ApiProblemError, ApiUnreachableError, Client
 from scheduler.contract.cost import CostRecord
 from scheduler.contract.job import JobView
@@ -156,7 +156,7 @@ def costs(
 def _what(record: CostRecord) -> str:
     if record.attempt is None:
         return f"{record.item} of {record.period_end:%Y-%m-%d}: {record.description}"
-    hours = f"{card_hours(record.card_seconds)} card-hours"
+    hours = f"{card_hours(record.unit_seconds)} {UNITS[record.item]}-hours"
     return f"attempt {record.attempt_number} {record.item} {record.model or ''} {hours} at {record.contracted_price}/h"
 
 

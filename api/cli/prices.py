@@ -12,12 +12,11 @@ from rich.table import Table
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption
 from api.cli.errors import UsageProblemError
 from api.cli.jobs import DEFAULT_TOKEN, As, Output, city_of, read_spec
-from api.cli.tables import console
+from api.cli.tables import UNITS, console
 from scheduler.contract.price import OffPeak, PriceEntry, PriceView
 from scheduler.domain.clock import CHINA
 
 _PRICES = ("list_price", "contracted_price", "preferential_price", "sme_price")
-_UNITS = {"accelerator": "card", "cpu": "core", "memory": "GiB"}
 
 
 def prices(
@@ -61,7 +60,7 @@ def price_table(found: Sequence[PriceView]) -> Table:
         table.add_column(heading, overflow="fold")
     for each in found:
         begins = "–" if each.effective_from is None else f"{each.effective_from.astimezone(CHINA):%Y-%m-%d %H:%M:%S}"
-        item = f"{each.item} / {_UNITS[each.item]}"
+        item = f"{each.item} / {UNITS[each.item]}"
         beside = " (beside cards too)" if each.beside_cards else ""
         table.add_row(each.cluster, item + beside, each.model or "–", *_amounts(each), "–", begins, each.version)
         for hours in each.off_peak:

@@ -22,6 +22,9 @@ STATE_STYLES = {
 }
 
 SECONDS_PER_HOUR = 3600
+UNITS = {"accelerator": "card", "cpu": "core", "memory": "GiB"}
+"""What is held of an item."""
+
 WIDTH_ELSEWHERE = 190
 """Columns where there is no terminal to ask, such as a file."""
 

@@ -112,9 +112,10 @@ def _check_once(session: Session, expense: Expense) -> None:
 
 
 def _refused(code: str, field: str, **numbers: str | int) -> ProblemError:
-    """A refusal whose field says the same in short."""
-    refusal = ProblemError(code, (), **numbers)
-    error = FieldError(field=field, code=code, message=refusal.problem.detail, message_zh=refusal.problem.detail_zh)
+    """A refusal whose field says the same."""
+    told = ProblemError(code, (), **numbers).problem
+    message, message_zh = told.detail.removeprefix(f"{field}: "), told.detail_zh.removeprefix(f"{field}:")
+    error = FieldError(field=field, code=code, message=message, message_zh=message_zh)
     return ProblemError(code, [error], **numbers)
 
 

@@ -9,10 +9,10 @@ from enum import StrEnum
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
-from pydantic_core import PydanticCustomError
 
 from scheduler.contract.base import Key, Moment, Page, Price, Text, Wire
 from scheduler.contract.registry import PricedItem
+from scheduler.domain.faults import Fault
 from scheduler.domain.money import MICROS_PER_CNY, parse_cny
 from scheduler.domain.weekly import WEEKDAYS, WeeklyHours, first_overlap, parse_time_of_day
 
@@ -45,10 +45,7 @@ class Prices(Wire):
 
 
 def _time_of_day(text: str) -> str:
-    try:
-        parse_time_of_day(text)
-    except ValueError as error:
-        raise PydanticCustomError("time_of_day", "{what}", {"what": str(error)}) from None
+    parse_time_of_day(text)
     return text
 
 
@@ -76,12 +73,9 @@ class OffPeak(Prices):
     @model_validator(mode="after")
     def _is_some_time_at_some_price(self) -> Self:
         if self.start == self.until:
-            raise PydanticCustomError(
-                "off_peak_empty",
-                "until may not be from: off-peak hours are a part of the day; a price of the whole day is an ordinary price",
-            )
+            raise Fault("off_peak_empty")
         if not amounts(self):
-            raise PydanticCustomError("off_peak_without_price", "off-peak hours need a price that differs from the ordinary one")
+            raise Fault("off_peak_without_price")
         return self
 
 
@@ -107,28 +101,20 @@ class PriceEntry(Wire):
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         if (self.item is PricedItem.ACCELERATOR) != (self.model is not None):
-            raise PydanticCustomError(
-                "model_misplaced", "model is required for accelerator prices and not allowed for {item} prices", {"item": self.item}
-            )
+            raise Fault("model_misplaced", item=self.item)
         if self.beside_cards and self.item is PricedItem.ACCELERATOR:
-            raise PydanticCustomError("beside_cards_misplaced", "beside_cards is about cpu and memory: an accelerator is the card")
+            raise Fault("beside_cards_misplaced")
         if parse_cny(self.list_price) > MAX_PRICE_MICROS:
             most = MAX_PRICE_MICROS // MICROS_PER_CNY
-            raise PydanticCustomError("price_too_high", "list_price may be at most {most} CNY an hour", {"most": most})
+            raise Fault("price_too_high", most=most)
         known = amounts(self)
         _check_tiers("", known)
         for name, micros in known.items():
             if name != "list_price" and micros > known["contracted_price"]:
-                raise PydanticCustomError(
-                    "tier_above_contracted", "{tier} may not be above contracted_price: nobody would ever pay it", {"tier": name}
-                )
+                raise Fault("tier_above_contracted", tier=name)
         overlap = first_overlap(each.hours() for each in self.off_peak)
         if overlap is not None:
-            raise PydanticCustomError(
-                "off_peak_overlap",
-                "off_peak.{first} and off_peak.{second} share hours; one price must hold at any time",
-                {"first": overlap[0], "second": overlap[1]},
-            )
+            raise Fault("off_peak_overlap", first=overlap[0], second=overlap[1])
         for number, each in enumerate(self.off_peak):
             _check_off_peak(f"off_peak.{number}.", amounts(each), known)
         return self
@@ -155,15 +141,11 @@ def _check_tiers(where: str, known: Mapping[str, int]) -> None:
     """Nothing that is paid is above what is published."""
     for name, micros in known.items():
         if micros > known["list_price"]:
-            raise PydanticCustomError(
-                "tier_above_list", "{where}{tier} may not be above list_price", {"where": where, "tier": name}
-            )
+            raise Fault("tier_above_list", where=where, tier=name)
 
 
 def _check_off_peak(where: str, named: Mapping[str, int], ordinary: Mapping[str, int]) -> None:
     for name, micros in named.items():
         if micros > ordinary.get(name, micros):
-            raise PydanticCustomError(
-                "off_peak_above_ordinary", "{where}{tier} may not be above the ordinary {tier}", {"where": where, "tier": name}
-            )
+            raise Fault("off_peak_above_ordinary", where=where, tier=name)
     _check_tiers(where, {**ordinary, **named})

@@ -68,6 +68,44 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     },
     "dates_reversed": {"en": "{last} may not be before {first}", "zh": "{last} 不得早于 {first}"},
     "count_malformed": {"en": "a whole number of zero or more is allowed", "zh": "须为不小于零的整数"},
+    # prices
+    "time_of_day": {
+        "en": "{value!r} is not a time of day: write for example 22:00 or 07:30",
+        "zh": "{value!r} 不是时刻:须写作例如 22:00 或 07:30",
+    },
+    "price_too_high": {"en": "list_price may be at most {most} CNY an hour", "zh": "list_price 每小时最多 {most} 元"},
+    "model_misplaced": {
+        "en": "model is required for accelerator prices and not allowed for {item} prices",
+        "zh": "加速卡价格须给出 model,{item} 价格不得给出 model",
+    },
+    "beside_cards_misplaced": {
+        "en": "beside_cards is about cpu and memory: an accelerator is the card",
+        "zh": "beside_cards 仅适用于 cpu 与 memory 价格",
+    },
+    "tier_above_list": {
+        "en": "{where}{tier} may not be above list_price",
+        "zh": "{where}{tier} 不得高于目录价 list_price",
+    },
+    "tier_above_contracted": {
+        "en": "{tier} may not be above contracted_price: nobody would ever pay it",
+        "zh": "{tier} 不得高于合同价 contracted_price,否则无人适用",
+    },
+    "off_peak_empty": {
+        "en": "until may not be from: off-peak hours are a part of the day; a price of the whole day is an ordinary price",
+        "zh": "until 不得等于 from:闲时须为一天中的一部分时间;全天的价格即为平时价格",
+    },
+    "off_peak_without_price": {
+        "en": "off-peak hours need a price that differs from the ordinary one",
+        "zh": "闲时须给出至少一项与平时不同的价格",
+    },
+    "off_peak_overlap": {
+        "en": "off_peak.{first} and off_peak.{second} share hours; one price must hold at any time",
+        "zh": "off_peak.{first} 与 off_peak.{second} 时间重叠,任一时刻只能有一个价格",
+    },
+    "off_peak_above_ordinary": {
+        "en": "{where}{tier} may not be above the ordinary {tier}",
+        "zh": "{where}{tier} 不得高于平时的 {tier}",
+    },
     # files, cases and policies
     "file_unreadable": {"en": "cannot be read: {what}", "zh": "无法读取:{what}"},
     "file_too_large": {"en": "larger than the {limit} bytes that are allowed", "zh": "超过允许的 {limit} 字节"},

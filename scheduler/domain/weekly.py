@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from scheduler.domain.clock import CHINA
+from scheduler.domain.faults import Fault
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 DAY_MINUTES = 24 * 60
@@ -19,10 +20,10 @@ _TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 
 
 def parse_time_of_day(text: str) -> int:
-    """The minute of the day of `HH:MM`. Raises ValueError naming what is allowed."""
+    """The minute of the day of `HH:MM`. Raises Fault saying what is allowed."""
     found = _TIME.fullmatch(text)
     if found is None:
-        raise ValueError(f"{text!r} is not a time of day: write for example 22:00 or 07:30")
+        raise Fault("time_of_day", value=text)
     return int(found[1]) * 60 + int(found[2])
 
 

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from scheduler.contract.price import OffPeak, PriceEntry, amounts
+from scheduler.domain.faults import Fault
 
 PRICE = {
     "cluster": "sz",
@@ -72,7 +73,9 @@ def test_a_price_is_normalised_to_six_places() -> None:
 def test_a_senseless_price_is_refused_by_its_code(changes: dict[str, Any], code: str) -> None:
     with pytest.raises(ValidationError) as refusal:
         PriceEntry.model_validate({**PRICE, **changes})
-    assert refusal.value.errors()[0]["type"] == code
+    error = refusal.value.errors()[0]
+    cause = error.get("ctx", {}).get("error")
+    assert code == (cause.code if isinstance(cause, Fault) else error["type"])
 
 
 def test_hours_may_meet_and_may_be_of_different_days() -> None:
