@@ -23,6 +23,7 @@ from api.routers import (
     queues,
     registry,
     scheduling,
+    settlements,
     statements,
     windows,
 )
@@ -68,6 +69,7 @@ def build_app() -> FastAPI:
         costs,
         contexts,
         expenses,
+        settlements,
         health,
         metrics,
     ):

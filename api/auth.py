@@ -73,4 +73,6 @@ TenantOrOperator = Annotated[Principal, Depends(_only(Role.TENANT, Role.OPERATOR
 OperatorOnly = Annotated[Principal, Depends(_only(Role.OPERATOR))]
 Staff = Annotated[Principal, Depends(_only(Role.OPERATOR, Role.FINANCE))]
 AgentOnly = Annotated[Principal, Depends(_only(Role.AGENT))]
+LedgerOnly = Annotated[Principal, Depends(_only(Role.LEDGER))]
+SettlementReader = Annotated[Principal, Depends(_only(Role.TENANT, Role.OPERATOR, Role.FINANCE, Role.LEDGER))]
 LedgerOrFinance = Annotated[Principal, Depends(_only(Role.LEDGER, Role.FINANCE))]

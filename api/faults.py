@@ -40,6 +40,8 @@ _BY_TYPE: Mapping[str, tuple[str, str | None]] = {
     "tuple_type": ("wrong_type", "须为列表"),
     "date_parsing": ("malformed", "须为日期,例如 2026-11-30"),
     "date_from_datetime_parsing": ("malformed", "须为日期,例如 2026-11-30"),
+    "date_from_datetime_inexact": ("malformed", "须为日期,例如 2026-11-30"),
+    "date_type": ("malformed", "须为日期,例如 2026-11-30"),
     "timezone_aware": ("timezone_aware", "时间须带时区"),
 }
 """By pydantic's type of an error: our code, and the text in zh."""

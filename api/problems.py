@@ -148,6 +148,48 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "at most {limit} windows may be open or ahead at a time; cancel one that is not needed",
         "最多允许 {limit} 个进行中或待开始的窗口,请取消不再需要的窗口",
     ),
+    "settlement_id_reused": (
+        422,
+        "Settlement id reused",
+        "settlement {id} came with other content before; a new decision is a settlement of its own with a higher revision",
+        "结算 {id} 此前已以不同内容提交;新的决定须使用新的 id 和更高的 revision",
+    ),
+    "settlement_of_unknown_record": (
+        422,
+        "Settlement of an unknown record",
+        "there is no cost record {record}; name one by the id the feed gives it",
+        "不存在费用记录 {record},请使用费用流中的记录 id",
+    ),
+    "settlement_of_reversal": (
+        422,
+        "Settlement of a reversal",
+        "record {record} takes {reverses} back and is not paid for; settle {reverses}",
+        "记录 {record} 是对 {reverses} 的冲销,不单独结算;请结算 {reverses}",
+    ),
+    "settlement_without_answer": (
+        422,
+        "Programme did not answer",
+        "programme {programme} did not answer for record {record}; these did: {answered}",
+        "补贴项目 {programme} 未对记录 {record} 作出判定;已判定的项目:{answered}",
+    ),
+    "settlement_pays_nothing": (
+        422,
+        "Nothing is paid",
+        "what is {decision} pays nothing: amount must be 0, and it is {amount}",
+        "决定为 {decision} 时不支付:amount 须为 0,而给出的是 {amount}",
+    ),
+    "settlement_beyond_record": (
+        422,
+        "More than the record",
+        "{amount} is more than record {record} costs: at most {contracted} is allowed",
+        "{amount} 超过记录 {record} 的合同金额:最多允许 {contracted}",
+    ),
+    "settlement_revision_taken": (
+        409,
+        "Revision taken",
+        "revision {revision} for record {record} under {programme} is settlement {other}; a later decision needs a higher revision",
+        "记录 {record} 在 {programme} 下的 revision {revision} 已由结算 {other} 使用;新的决定须使用更高的 revision",
+    ),
     "unstorable_value": (
         422,
         "Value that cannot be stored",

@@ -151,6 +151,8 @@ def costs(
     typer.echo(
         f"cost {found.contracted_amount}, voucher estimate {found.voucher_estimate}, net {found.net_amount} CNY ({found.state})"
     )
+    if found.voucher_settled is not None:
+        typer.echo(f"the ledger has settled {found.voucher_settled} CNY of it")
 
 
 def _what(record: CostRecord) -> str:

@@ -29,6 +29,7 @@ _COMMANDS = {
     "windows": "api.cli.windows:app",
     "scheduling": "api.cli.windows:scheduling",
     "programmes": "api.cli.programmes:app",
+    "settlements": "api.cli.settlements:settlements",
     "replay": "api.cli.replay:replay",
     "ledger": "api.cli.ledger:app",
     "export": "api.cli.export:app",

@@ -18,6 +18,7 @@ from scheduler.contract.price import PricePage, PriceView
 from scheduler.contract.problem import Problem
 from scheduler.contract.registry import ClusterView, Provider, Tenant, TokenIssued, TokenRequest
 from scheduler.contract.scheduling import SchedulingPolicy
+from scheduler.contract.settlement import Settlement, SettlementPage, SettlementView
 from scheduler.contract.sync import LogView
 from scheduler.contract.window import WindowView
 
@@ -190,6 +191,19 @@ class Client:
     def download(self, path: str, accept: str, query: Query) -> bytes:
         """A document in the form somebody accepts, as it is."""
         return self._request("GET", path, query=query, accept=accept).content
+
+    def settle(self, settlement: Settlement) -> SettlementView:
+        """Say what a ledger decided. Saying it again changes nothing."""
+        return self._post("/v1/settlements", settlement.model_dump(mode="json"), SettlementView)
+
+    def settlements(self, record: str | None = None, after: int = 0) -> Iterator[SettlementView]:
+        """Every settlement, or those of a record, in the order in which they came."""
+        while True:
+            page = self._get("/v1/settlements", SettlementPage, record=record, after=after, limit=FEED_PAGE)
+            yield from page.settlements
+            if len(page.settlements) < FEED_PAGE:
+                return
+            after = page.next
 
     def is_ready(self) -> bool:
         """Whether the city and its stores answer."""

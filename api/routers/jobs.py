@@ -22,6 +22,7 @@ from scheduler.contract.job import AttemptPage, EventPage, JobPage, JobSpec, Job
 from scheduler.contract.problem import FieldError
 from scheduler.contract.sync import MAX_LOG_BYTES, LogView
 from scheduler.domain.clock import rfc3339
+from scheduler.domain.money import format_cny
 from scheduler.domain.states import JOB_FINAL, JobState
 from scheduler.domain.tasks import MAX_TASKS
 from scheduler.engine.explain import could_ever_fit
@@ -30,6 +31,7 @@ from scheduler.engine.snapshot import Snapshot
 from scheduler.service.journal import stored
 from scheduler.service.lifecycle import lock_job, request_cancel, submit
 from scheduler.service.registry import declared_queues
+from scheduler.service.settlements import settled_micros
 from scheduler.service.snapshot import queued_job
 from scheduler.service.tasks import pending
 from scheduler.store.tables import (
@@ -220,12 +222,14 @@ def get_costs(job_id: str, city: TheCity, principal: TenantOrStaff) -> JobCosts:
         records = session.scalars(query).all()
         unmetered = session.scalars(select(AttemptRow.id).where(AttemptRow.job_id == job_id, AttemptRow.metered.is_(False))).first()
         total = cost_summaries(session, [job_id])[job_id]
+        settled = settled_micros(session, job_id)
     return JobCosts(
         job=job_id,
         state="final" if job.state in JOB_FINAL and unmetered is None else "open",
         list_amount=total.list_amount,
         contracted_amount=total.contracted_amount,
         voucher_estimate=total.voucher_estimate,
+        voucher_settled=None if settled is None else format_cny(settled),
         net_amount=total.net_amount,
         records=[CostRecord.model_validate_json(stored(record).served()) for record in records],
     )

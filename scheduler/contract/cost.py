@@ -143,12 +143,14 @@ class CostRecordPage(Wire):
 
 
 class JobCosts(Wire):
-    """Every posted line of one job and their sum."""
+    """Every posted line of one job and their sum. `voucher_settled` is what the ledger has decided to pay for them so far, under
+    whatever programme; absent while it has decided nothing."""
 
     job: Key
     state: Literal["open", "final"]
     list_amount: Money
     contracted_amount: Money
     voucher_estimate: Money
+    voucher_settled: Money | None = None
     net_amount: Money
     records: list[CostRecord]

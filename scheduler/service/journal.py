@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from functools import lru_cache
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -19,9 +18,10 @@ from sqlalchemy.orm import Session
 
 from scheduler.billing.journal import Head, Row, append, canonical
 from scheduler.contract.cost import Tag
-from scheduler.domain.clock import CHINA, rfc3339
+from scheduler.domain.clock import rfc3339
 from scheduler.domain.money import SECONDS_PER_HOUR, format_cny, parse_cny
 from scheduler.service.registry import Registry, load_registry
+from scheduler.service.uses import Claim, change_use, settled
 from scheduler.store.tables import CostRecordRow, JobCostRow, JournalHeadRow
 
 FEED = "cost-records"
@@ -49,6 +49,8 @@ _USES = text(
     "INSERT INTO subsidy_uses (programme, year, tenant_id, used_micros) VALUES (:programme, :year, :tenant, :micros) "
     "ON CONFLICT (programme, year, tenant_id) DO UPDATE SET used_micros = subsidy_uses.used_micros + excluded.used_micros"
 )
+
+_REVERSALS = text("INSERT INTO reversals (sequence, by_sequence) VALUES (:sequence, :by_sequence)")
 
 Body = dict[str, Any]
 """A `CostRecord` as JSON, without its tags and what its place in the feed decides (id, sequence, hashes, the moment it was posted);
@@ -111,14 +113,16 @@ class Journal:
     _contexts: dict[str, str] = field(default_factory=dict)
     _jobs: dict[str, Sums] = field(default_factory=dict)
     _contracts: Counter[str] = field(default_factory=Counter)
-    _uses: Counter[tuple[str, int, str]] = field(default_factory=Counter)
+    _uses: Counter[Claim] = field(default_factory=Counter)
+    _uses_kept: Counter[Claim] = field(default_factory=Counter)
+    """What reversals would give back of a cap and do not: what was settled holds until the ledger decides anew."""
+    _reversals: list[dict[str, int]] = field(default_factory=list)
 
     @classmethod
     def locked(cls, session: Session, now: datetime, nonce: str) -> "Journal":
         """The journal, once whoever holds it has let go."""
-        session.execute(_FIRST_HEAD, {"feed": FEED, "sequence": Head().sequence, "hash": Head().hash})
-        row = session.get_one(JournalHeadRow, FEED, with_for_update=True, populate_existing=True)
-        return cls(session, load_registry(session), rfc3339(now), nonce, Head(row.sequence, row.hash))
+        head = lock_journal(session)
+        return cls(session, load_registry(session), rfc3339(now), nonce, head)
 
     def expect(self, jobs: Mapping[str, str]) -> None:
         """Look up at once what will be asked for one by one: the sums of jobs, given with their tenants."""
@@ -159,7 +163,10 @@ class Journal:
         self.head, row = append(self.head, record)
         self._rows.append(row)
         self._contexts[context.sha256] = context.text
-        self._count(body, programme, 0 if programme is None else parse_cny(voucher))
+        micros = 0 if programme is None else parse_cny(voucher)
+        self._count(body, programme, micros)
+        if body["reverses"] is not None:
+            self._take_back(body, programme, micros)
 
     def close(self) -> int:
         """Write what was posted, and what it adds up to. Returns how many records that were."""
@@ -171,6 +178,9 @@ class Journal:
         _write(self.session, _CONTRACTS, [{"contract": contract, "micros": micros} for contract, micros in self._contracts.items()])
         uses = [(*key, micros) for key, micros in self._uses.items()]
         _write(self.session, _USES, [dict(zip(("programme", "year", "tenant", "micros"), use, strict=True)) for use in uses])
+        _write(self.session, _REVERSALS, self._reversals)
+        for claim, micros in self._uses_kept.items():
+            change_use(self.session, claim, micros)
         head = {"feed": FEED, "sequence": self.head.sequence, "hash": self.head.hash}
         self.session.execute(_HEAD, head)
         return len(self._rows)
@@ -185,15 +195,32 @@ class Journal:
             spent = self.registry.contract_spent
             spent[contract] = spent.get(contract, 0) + body["contracted_amount"]
         if programme is not None:
-            year = _claim_year(body["period_start"])
-            self._uses[programme, year, tenant] += voucher
-            uses = self.registry.uses.setdefault((programme, year), {})
-            uses[tenant] = uses.get(tenant, 0) + voucher
+            claim = Claim.of(body, programme)
+            self._uses[claim] += voucher
+            self._use(claim, voucher)
+
+    def _take_back(self, body: Body, programme: str | None, voucher: int) -> None:
+        """Note that a record is taken back. Where it was settled under the programme it was estimated for, the estimate was no
+        longer what it used, and so is not given back."""
+        sequence = sequence_of(body["reverses"])
+        if sequence is None:
+            return
+        self._reversals.append({"sequence": sequence, "by_sequence": self.head.sequence})
+        if programme is not None and settled(self.session, sequence, programme) is not None:
+            claim = Claim.of(body, programme)
+            self._uses_kept[claim] -= voucher
+            self._use(claim, -voucher)
+
+    def _use(self, claim: Claim, micros: int) -> None:
+        uses = self.registry.uses.setdefault((claim.programme, claim.year), {})
+        uses[claim.tenant] = uses.get(claim.tenant, 0) + micros
 
 
-@lru_cache(maxsize=4096)
-def _claim_year(moment: str) -> int:
-    return datetime.fromisoformat(moment).astimezone(CHINA).year
+def lock_journal(session: Session) -> Head:
+    """The end of the feed, held until the transaction ends, once whoever holds it has let go."""
+    session.execute(_FIRST_HEAD, {"feed": FEED, "sequence": Head().sequence, "hash": Head().hash})
+    row = session.get_one(JournalHeadRow, FEED, with_for_update=True, populate_existing=True)
+    return Head(row.sequence, row.hash)
 
 
 def _write_records(connection: Connection, rows: list[Row]) -> None:
@@ -217,8 +244,14 @@ def stored(row: CostRecordRow) -> Row:
     return Row(row.sequence, row.tenant_id, row.job_id, row.contract_id, row.payload, row.hash)
 
 
+def sequence_of(record_id: str) -> int | None:
+    """The place in the feed that an id says; None for what is no id."""
+    place = _RECORD_ID.fullmatch(record_id)
+    return int(place[1]) if place else None
+
+
 def find_record(session: Session, record_id: str) -> Row | None:
     """The record of an id, in the session's scope. An id says its place in the feed, and must be the one that stands there."""
-    place = _RECORD_ID.fullmatch(record_id)
-    row = session.get(CostRecordRow, int(place[1])) if place else None
+    sequence = sequence_of(record_id)
+    row = session.get(CostRecordRow, sequence) if sequence is not None else None
     return stored(row) if row is not None and orjson.loads(row.payload)["id"] == record_id else None

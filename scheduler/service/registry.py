@@ -1,6 +1,5 @@
 """Who takes part, as one immutable picture for a round: providers, clusters, tenants, contracts, prices, programmes, cap use."""
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, datetime
@@ -21,6 +20,7 @@ from scheduler.engine.quota import Queue
 from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.service.links import Links, load_links
 from scheduler.service.prices import price_point
+from scheduler.service.uses import load_uses
 from scheduler.store.tables import (
     ClusterRow,
     ContractRow,
@@ -31,7 +31,6 @@ from scheduler.store.tables import (
     ProviderRow,
     QueueRow,
     SchedulingPolicyRow,
-    SubsidyUseRow,
     TenantRow,
 )
 from scheduler.subsidy.facts import Applicant, ContractFacts, Facts, ProviderFacts, Used
@@ -148,7 +147,7 @@ def refreshed(session: Session, registry: Registry) -> Registry:
     return replace(
         registry,
         heard_at={row.id: row.heard_at for row in session.execute(select(ClusterRow.id, ClusterRow.heard_at))},
-        uses=_uses(session.scalars(select(SubsidyUseRow))),
+        uses=load_uses(session),
         contract_spent=_contract_spent(session),
     )
 
@@ -171,7 +170,7 @@ def load_registry(session: Session) -> Registry:
         scheduling=declared_scheduling(session),
         profiles=queue_profiles(queues),
         links=load_links(session),
-        uses=_uses(session.scalars(select(SubsidyUseRow))),
+        uses=load_uses(session),
         contract_spent=_contract_spent(session),
     )
 
@@ -218,13 +217,6 @@ def engine_queue(spec: QueueSpec) -> Queue:
         max_pending=spec.max_pending,
         min_runtime_seconds=None if spec.min_runtime is None else parse_duration_seconds(spec.min_runtime),
     )
-
-
-def _uses(rows: Iterable[SubsidyUseRow]) -> dict[tuple[str, int], dict[str, int]]:
-    uses: defaultdict[tuple[str, int], dict[str, int]] = defaultdict(dict)
-    for row in rows:
-        uses[row.programme, row.year][row.tenant_id] = row.used_micros
-    return uses
 
 
 def _contract_spent(session: Session) -> dict[str, int]:

@@ -19,6 +19,8 @@ APPEND_ONLY = (
     "cost_records",
     "cost_contexts",
     "expenses",
+    "reversals",
+    "settlements",
     "queues",
     "scheduling_policies",
     "links",
@@ -373,13 +375,52 @@ class JournalHeadRow(Base):
 
 
 class SubsidyUseRow(TenantOwned, Base):
-    """What lines posted so far have used of an applicant's yearly cap; the pool's use is the sum over applicants."""
+    """What the estimates of lines posted so far have used of an applicant's yearly cap; the pool's use is the sum over applicants.
+    What settlements change about it is in `SettlementUseRow`."""
 
     __tablename__ = "subsidy_uses"
     programme: Mapped[str] = mapped_column(primary_key=True)
     year: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
     used_micros: Mapped[int]
+
+
+class ReversalRow(Base):
+    """That a record was taken back, and by which: at most once, which the key holds."""
+
+    __tablename__ = "reversals"
+    sequence: Mapped[int] = mapped_column(BigInteger, ForeignKey("cost_records.sequence"), primary_key=True, autoincrement=False)
+    by_sequence: Mapped[int]
+
+
+class SettlementRow(TenantOwned, Base):
+    """What the ledger decided about a record under a programme. `body` is the settlement as canonical JSON; beside it stands what
+    queries need, and what it changed of the use of cap and pool when it came."""
+
+    __tablename__ = "settlements"
+    __table_args__ = (
+        UniqueConstraint("id"),
+        UniqueConstraint("record_sequence", "programme", "revision", name="uq_settlements_revision"),
+    )
+    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    id: Mapped[str]
+    record_sequence: Mapped[int] = mapped_column(BigInteger, ForeignKey("cost_records.sequence"))
+    programme: Mapped[str]
+    revision: Mapped[int]
+    amount_micros: Mapped[int]
+    use_change_micros: Mapped[int]
+    received_at: Mapped[datetime]
+    body: Mapped[str] = mapped_column(Text)
+
+
+class SettlementUseRow(TenantOwned, Base):
+    """What settlements change about an applicant's use of a yearly cap: what was decided less the estimates it replaces."""
+
+    __tablename__ = "settlement_uses"
+    programme: Mapped[str] = mapped_column(primary_key=True)
+    year: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    tenant_id: Mapped[str] = mapped_column(ForeignKey("tenants.id"), primary_key=True)
+    change_micros: Mapped[int]
 
 
 class ContractUseRow(Base):

@@ -64,6 +64,8 @@ MATRIX = {
     ("POST", "/v1/clusters/{cluster_id}/logs"): AGENT,
     ("GET", "/v1/cost-records"): LEDGER | FINANCE,
     ("GET", "/v1/cost-records/{record_id}"): LEDGER | FINANCE,
+    ("POST", "/v1/settlements"): LEDGER,
+    ("GET", "/v1/settlements"): TENANT | STAFF | LEDGER,
     ("GET", "/v1/cost-contexts/{sha256}"): LEDGER | FINANCE,
     ("GET", "/v1/schemas/cost-record.v1.json"): ANYONE,
     ("GET", "/v1/statements/{month}"): TENANT | FINANCE,

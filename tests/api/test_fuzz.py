@@ -23,9 +23,19 @@ _REPORT = {
     "labels": {"rack": "r1"},
 }
 _RUN = {"attempt": "att-1", "fencing_token": 1, "state": "running", "started_at": START.isoformat()}
+_SETTLEMENT = {
+    "id": "S-1",
+    "record": "cost-000000000001-n",
+    "programme": "shenzhen-training",
+    "revision": 1,
+    "decision": "approved",
+    "amount": "1",
+    "settled_on": "2026-12-01",
+}
 POSTS = {
     **{path: (who, body) for path, (who, body, _) in CREATING.items()},
     "/v1/quotes": ("tenant-a", CREATING["/v1/jobs"][1]),
+    "/v1/settlements": ("ledger", _SETTLEMENT),
     "/v1/tokens": ("operator", {"role": "tenant", "subject": "a-corp", "note": "n"}),
     "/v1/nodes/report": ("agent-ascend", _REPORT),
     "/v1/clusters/sz-ascend/sync": ("agent-ascend", {"agent": "a", "observed": [_RUN]}),

@@ -20,7 +20,17 @@ from scheduler.service.lifecycle import record
 from scheduler.service.prices import price_point
 from scheduler.store.database import CITY, Database
 from scheduler.store.migrate import config, migrate
-from scheduler.store.tables import APPEND_ONLY, Base, CostContextRow, CostRecordRow, ExpenseRow, JobCostRow, PriceRow
+from scheduler.store.tables import (
+    APPEND_ONLY,
+    Base,
+    CostContextRow,
+    CostRecordRow,
+    ExpenseRow,
+    JobCostRow,
+    PriceRow,
+    ReversalRow,
+    SettlementRow,
+)
 from tests.builders import NOW, add_city, add_job, add_participants, contract, contract_row
 from tests.store.databases import BOTH, empty_database
 
@@ -74,6 +84,9 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(database: Databa
         session.add_all([cost_record(job.id), CostContextRow(sha256="0", body="{}")])
         session.flush()
         session.add(ExpenseRow(record_sequence=1, tenant_id="acme", contract_id="C-1", id="exp-1", body={}, created_at=NOW))
+        decided = {"programme": "p", "revision": 1, "amount_micros": 1, "use_change_micros": 0, "received_at": NOW, "body": "{}"}
+        session.add(SettlementRow(sequence=1, id="s-1", tenant_id="acme", record_sequence=1, **decided))
+        session.add(ReversalRow(sequence=1, by_sequence=2))
     column = Base.metadata.tables[table].columns.keys()[-1]
     with pytest.raises(DBAPIError, match=f"{table} is append-only"), database.write(CITY) as session:
         session.execute(text(statement.format(table=table, column=column)))

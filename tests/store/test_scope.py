@@ -16,6 +16,8 @@ from scheduler.store.tables import (
     JobEventRow,
     JobRow,
     LogRow,
+    SettlementRow,
+    SettlementUseRow,
     SubsidyUseRow,
     TaskRow,
     TenantOwned,
@@ -28,7 +30,8 @@ TENANT_TABLES = sorted(name for name, row in ROWS.items() if issubclass(row, Ten
 CLUSTER_TABLES = sorted(name for name, row in ROWS.items() if issubclass(row, ClusterOwned))
 OWNERS = {"tenant_id": ("acme", "uni"), "cluster_id": ("sz", "hz")}
 CASES = [(name, "tenant_id") for name in TENANT_TABLES] + [(name, "cluster_id") for name in CLUSTER_TABLES]
-CHANGEABLE = [(name, owner) for name, owner in CASES if name not in ("JobEventRow", "CostRecordRow", "ExpenseRow")]
+UNCHANGEABLE = ("JobEventRow", "CostRecordRow", "ExpenseRow", "SettlementRow")
+CHANGEABLE = [(name, owner) for name, owner in CASES if name not in UNCHANGEABLE]
 
 
 @pytest.fixture(autouse=True)
@@ -47,6 +50,10 @@ def add_rows(session: Session, number: int, tenant: str, cluster: str) -> None:
     session.add(LogRow(attempt_id=attempt.id, tenant_id=tenant, start=0, size=1, text="x"))
     session.add(SubsidyUseRow(programme="shenzhen-training", year=2026, tenant_id=tenant, used_micros=1))
     session.add(CostRecordRow(sequence=number, tenant_id=tenant, job_id=job.id, payload="{}", hash="0"))
+    session.flush()
+    decided = {"programme": "shenzhen-training", "revision": 1, "amount_micros": 1, "use_change_micros": 0, "received_at": NOW}
+    session.add(SettlementRow(sequence=number, id=f"s-{number}", tenant_id=tenant, record_sequence=number, body="{}", **decided))
+    session.add(SettlementUseRow(programme="shenzhen-training", year=2026, tenant_id=tenant, change_micros=1))
     session.add(JobCostRow(job_id=job.id, tenant_id=tenant))
     session.add(TaskRow(job_id=job.id, tenant_id=tenant, index=0, state="queued"))
     session.flush()
@@ -104,7 +111,7 @@ def test_two_owners_in_turn_change_and_delete_only_their_own(database: Database,
         with database.write(scope_of(owner, whose)) as session:
             touched = session.execute(update(row).values({owner: column}).returning(column)).scalars().all()
             assert set(touched) == {whose}
-    if name == "LogRow" or name == "NodeRow" or name == "SubsidyUseRow":  # nothing refers to these
+    if name in ("LogRow", "NodeRow", "SubsidyUseRow", "SettlementUseRow"):  # nothing refers to these
         with database.write(scope_of(owner, mine)) as session:
             session.execute(delete(row))
         with database.read(CITY) as session:
