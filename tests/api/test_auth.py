@@ -28,6 +28,7 @@ MATRIX = {
     ("GET", "/v1/jobs/{job_id}/events"): TENANT | STAFF,
     ("GET", "/v1/jobs/{job_id}/logs"): TENANT | STAFF,
     ("GET", "/v1/jobs/{job_id}/costs"): TENANT | STAFF,
+    ("GET", "/v1/jobs/{job_id}/tasks"): TENANT | STAFF,
     ("GET", "/v1/jobs/{job_id}/explanation"): TENANT | STAFF,
     ("POST", "/v1/quotes"): TENANT,
     ("POST", "/v1/nodes/report"): AGENT,
