@@ -1,5 +1,6 @@
 """`suanwang export`: the journal for programs that people use: FOCUS 1.2 as CSV or Parquet."""
 
+import gc
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +53,7 @@ def focus(
             rows += len(batch)
             yield batch
 
+    gc.freeze()  # what is loaded stays loaded: the collector need not walk through it with every piece of records
     with open_source(data, database, url, token_file, tenant) as source:
         if provider is not None and provider not in source.names.providers:
             raise UsageProblemError(f"--provider: there is no provider {provider}")

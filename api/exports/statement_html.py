@@ -31,8 +31,8 @@ tr { break-inside: avoid; }
 .minor { color: #555; font-size: 8.5pt; }
 .code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 8.5pt; }
 .note { color: #444; font-size: 9pt; margin: 4px 0; }
-.seals { break-inside: avoid; }
-.seals td { height: 26mm; }
+.seals, .check { break-inside: avoid; }
+.seals td { height: 22mm; }
 @media print { body { max-width: none; margin: 0; padding: 0; font-size: 8.5pt; } .account { break-before: page; } }
 """
 
@@ -56,11 +56,12 @@ def _body(statement: Statement, title: str, language: Language) -> Iterable[Elem
     yield from _vouchers(statement.vouchers, language)
     for note in ("currency_note", "voucher_note", "adjustment_note"):
         yield _element("p", word(note, language), class_="note")
+    yield _seals(statement, language)
     if not statement.accounts:
         yield _element("p", word("nothing", language))
     for account in statement.accounts:
         yield _element("section", *_account(account, language), class_="account")
-    yield _element("section", *_check(statement.journal, language), _seals(statement, language), class_="seals")
+    yield _element("section", *_check(statement.journal, language), class_="check")
 
 
 def _head_facts(statement: Statement, language: Language) -> Iterable[tuple[str, Child]]:
@@ -190,7 +191,7 @@ def _seals(statement: Statement, language: Language) -> Element:
     headings = [
         f"{role}: {party.name if party else ''} {word('signed', language)}, {word('date', language)}" for role, party in parties
     ]
-    return _table(headings, [("", "")])
+    return _element("div", _table(headings, [("", "")]), class_="seals")
 
 
 def _facts(rows: Iterable[tuple[str, Child]]) -> Element:

@@ -15,7 +15,7 @@ WORDS: Mapping[str, Mapping[Language, str]] = {
     "month": {"zh": "账期", "en": "Month"},
     "state": {"zh": "状态", "en": "State"},
     "open": {"zh": "未结账:{closes} 前入账的记录仍会计入", "en": "open: what is posted before {closes} still goes into it"},
-    "closed": {"zh": "已结账:此后不再变更", "en": "closed: it does not change any more"},
+    "closed": {"zh": "已结账:此后不再计入任何记录", "en": "closed: no record goes into it any more"},
     "tenant": {"zh": "租户(付款方)", "en": "Tenant (pays)"},
     "provider": {"zh": "算力提供方(收款方)", "en": "Provider (is paid)"},
     "uscc": {"zh": "统一社会信用代码", "en": "USCC"},

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+from scheduler.billing.months import month_starts
 from scheduler.billing.pricebook import PriceBook, Rate, Sku
 from scheduler.billing.tiers import Entitlement
 from scheduler.contract.registry import PricedItem
@@ -86,11 +87,12 @@ def meter(
 ) -> list[Line]:
     """The lines of what is held from `since` on, over [start, end), in order of time, at the prices the buyer is entitled to.
 
-    Split where the price may change (`PriceBook.edges`), at each of `boundaries` (policy versions) and at Chinese new years. A
-    stretch before the first price, or of what is part of the price of the cards it lies beside, is free and makes no line.
+    Split where the price may change (`PriceBook.edges`), at each of `boundaries` (policy versions) and where Chinese months begin,
+    and with them claim years, so that a line is in one month's statement. A stretch before the first price, or of what is part of
+    the price of the cards it lies beside, is free and makes no line.
     """
     lines = []
-    cuts = [*boundaries, *book.edges(holding.sku, start, end), *new_years(start, end)]
+    cuts = [*boundaries, *book.edges(holding.sku, start, end), *month_starts(start, end)]
     for begin, finish in split(start, end, cuts):
         point = book.at(holding.sku, begin)
         unit_seconds = unit_seconds_between(holding.unit_milli, since, begin, finish)

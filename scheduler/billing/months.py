@@ -10,7 +10,7 @@ so the sum over statements is the sum over the journal.
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
 from scheduler.domain.clock import CHINA, rfc3339
@@ -76,6 +76,11 @@ def months_between(first: Month, until: Month) -> Iterator[Month]:
     while first < until:
         yield first
         first = first.next
+
+
+def month_starts(start: datetime, end: datetime) -> list[datetime]:
+    """Where months begin, after the month a moment is in until another moment."""
+    return [month.start.astimezone(UTC) for month in months_between(Month.of(start).next, Month.of(end).next)]
 
 
 class MonthOfAccount:

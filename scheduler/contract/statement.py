@@ -118,7 +118,7 @@ class JournalExtent(Wire):
 
 
 class Statement(Wire):
-    """A month's statement of a tenant, of a provider, or of one with the other. From `closes_at` on it does not change."""
+    """A month's statement of a tenant, of a provider, or of one with the other. From `closes_at` on no record is added to it."""
 
     month: MonthText
     state: Literal["open", "closed"]

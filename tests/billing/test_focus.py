@@ -120,7 +120,7 @@ def test_a_price_below_the_published_one_is_contracted_below_list() -> None:
     assert (row["ListCost"], row["ContractedCost"]) == ("96.000000", "80.000056")
     assert (row["ListUnitPrice"], row["ContractedUnitPrice"]) == ("12.000000", "10.000007")
     assert (row["PricingQuantity"], row["PricingUnit"]) == ("8.000000000000", "Accelerator-Hours")
-    assert (row["ConsumedQuantity"], row["ConsumedUnit"]) == ("28800", "Accelerator-Seconds")
+    assert (row["ConsumedQuantity"], row["ConsumedUnit"]) == ("28800.0", "Accelerator-Seconds")
     assert (row["x_PriceTier"], row["x_PriceReasons"]) == ("sme", "price_sme")
 
 

@@ -151,6 +151,13 @@ def test_a_line_is_split_at_the_chinese_new_year_and_not_at_the_new_year_of_utc(
     assert [line.start for line in lines] == [begin, datetime(2027, 1, 1, tzinfo=CHINA)]
 
 
+def test_a_line_is_split_where_a_month_of_account_begins() -> None:
+    book = PriceBook([point(1, START, 1, 1)])
+    begin, end = datetime(2026, 10, 31, tzinfo=UTC), datetime(2026, 12, 1, tzinfo=UTC)
+    lines = meter(1000, begin, begin, end, book, [])
+    assert [line.start for line in lines] == [begin, datetime(2026, 11, 1, tzinfo=CHINA), datetime(2026, 12, 1, tzinfo=CHINA)]
+
+
 def test_a_line_is_split_at_a_policy_day() -> None:
     day = datetime(2026, 3, 2, tzinfo=CHINA)
     lines = meter(1000, START, START, START + timedelta(days=2), PriceBook([point(1, START, 1, 1)]), [day, day])
@@ -196,9 +203,9 @@ def test_metering_a_span_in_two_is_metering_it_at_once(
 
 @given(books(), OFFSETS, BUYERS)
 def test_a_day_of_metering_has_few_lines(book: PriceBook, start: datetime, buyer: Entitlement) -> None:
-    """Off-peak hours of every kind, and as many changes of price as there are in the book."""
+    """Off-peak hours of every kind, as many changes of price as there are in the book, and a month that begins."""
     lines = meter(1000, start, start, start + MAX_SPAN, book, [], buyer)
-    assert len(lines) <= 2 * MAX_OFF_PEAK + 1 + 2 * 4
+    assert len(lines) <= 2 * MAX_OFF_PEAK + 1 + 2 * 4 + 1
 
 
 NIGHT = WeeklyHours(22 * 60, 8 * 60, frozenset(range(7)))
@@ -222,7 +229,7 @@ def test_thirty_days_of_hourly_postings_have_a_line_an_hour_and_one_more_at_an_e
     book = PriceBook([point(1, START, 12, 10, off_peak=((NIGHT, Tariff(12, 5)),))])
     since = datetime(2026, 3, 2, 9, 30, tzinfo=CHINA)
     postings = [since + timedelta(hours=hour) for hour in range(30 * 24 + 1)]
-    assert len(post(book, 1000, postings, [])) == 30 * 24 + 2 * 30
+    assert len(post(book, 1000, postings, [])) == 30 * 24 + 2 * 30 + 1  # April begins
 
 
 def test_off_peak_hours_end_with_the_price_they_belong_to() -> None:
