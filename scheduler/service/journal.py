@@ -21,7 +21,7 @@ from scheduler.contract.cost import Tag
 from scheduler.domain.clock import rfc3339
 from scheduler.domain.money import SECONDS_PER_HOUR, format_cny, parse_cny
 from scheduler.service.registry import Registry, load_registry
-from scheduler.service.uses import Claim, change_use, settled
+from scheduler.service.uses import Claim, change_claim, change_use, settled
 from scheduler.store.tables import CostRecordRow, JobCostRow, JournalHeadRow
 
 FEED = "cost-records"
@@ -117,6 +117,7 @@ class Journal:
     _uses_kept: Counter[Claim] = field(default_factory=Counter)
     """What reversals would give back of a cap and do not: what was settled holds until the ledger decides anew."""
     _reversals: list[dict[str, int]] = field(default_factory=list)
+    _claims: Counter[tuple[str, str]] = field(default_factory=Counter)
 
     @classmethod
     def locked(cls, session: Session, now: datetime, nonce: str) -> "Journal":
@@ -181,6 +182,8 @@ class Journal:
         _write(self.session, _REVERSALS, self._reversals)
         for claim, micros in self._uses_kept.items():
             change_use(self.session, claim, micros)
+        for (contract, programme), micros in self._claims.items():
+            change_claim(self.session, contract, programme, micros)
         head = {"feed": FEED, "sequence": self.head.sequence, "hash": self.head.hash}
         self.session.execute(_HEAD, head)
         return len(self._rows)
@@ -198,6 +201,7 @@ class Journal:
             claim = Claim.of(body, programme)
             self._uses[claim] += voucher
             self._use(claim, voucher)
+            self._claim(body["contract"], programme, voucher)
 
     def _take_back(self, body: Body, programme: str | None, voucher: int) -> None:
         """Note that a record is taken back. Where it was settled under the programme it was estimated for, the estimate was no
@@ -210,6 +214,13 @@ class Journal:
             claim = Claim.of(body, programme)
             self._uses_kept[claim] -= voucher
             self._use(claim, -voucher)
+            self._claim(body["contract"], programme, -voucher)
+
+    def _claim(self, contract: str | None, programme: str, micros: int) -> None:
+        if contract is not None:
+            self._claims[contract, programme] += micros
+            claims = self.registry.claims.setdefault(contract, {})
+            claims[programme] = claims.get(programme, 0) + micros
 
     def _use(self, claim: Claim, micros: int) -> None:
         uses = self.registry.uses.setdefault((claim.programme, claim.year), {})

@@ -20,7 +20,7 @@ from scheduler.engine.quota import Queue
 from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.service.links import Links, load_links
 from scheduler.service.prices import price_point
-from scheduler.service.uses import load_uses
+from scheduler.service.uses import load_claims, load_uses
 from scheduler.store.tables import (
     ClusterRow,
     ContractRow,
@@ -35,14 +35,15 @@ from scheduler.store.tables import (
 )
 from scheduler.subsidy.facts import Applicant, ContractFacts, Facts, ProviderFacts, Used
 from scheduler.subsidy.programme import PolicyVersion, parse_policy
-from scheduler.subsidy.tagging import Allowance
+from scheduler.subsidy.tagging import Allowance, claim_limit
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Everything registered. `uses` is micro-CNY by (programme, claim year) and tenant; `contract_spent` by contract.
+    """Everything registered. `uses` is micro-CNY by (programme, claim year) and tenant; `contract_spent` by contract; `claims` by
+    contract and programme.
 
-    Those two are dictionaries because the meter counts the lines it posts into them as it goes.
+    Those three are dictionaries because the meter counts the lines it posts into them as it goes.
     """
 
     providers: Mapping[str, Provider]
@@ -59,6 +60,7 @@ class Registry:
     links: Links
     uses: dict[tuple[str, int], dict[str, int]]
     contract_spent: dict[str, int]
+    claims: dict[str, dict[str, int]]
 
     def profile_of(self, tenant: str, spec: JobSpec) -> Profile:
         """How a tenant's job chooses among places: as it says, as its queue does, as the city does."""
@@ -94,6 +96,11 @@ class Registry:
         """At which price tiers a tenant buys from a provider."""
         return entitlement(self.tenants[tenant], self.providers[provider], contract)
 
+    def claiming(self, contract: Contract | None) -> frozenset[str]:
+        """The programmes under which posted lines claim money for a contract."""
+        claims = self.claims.get(contract.id, {}) if contract else {}
+        return frozenset(programme for programme, micros in claims.items() if micros)
+
     def facts(self, tenant: str, provider: str, contract: Contract | None) -> Facts:
         """What is known around a spend of a tenant with a provider. The year's use is not among it: see `allowance`."""
         seller = self.providers[provider]
@@ -108,13 +115,18 @@ class Registry:
                 registrations=tuple(seller.registrations),
             ),
             contract=_contract_facts(contract) if contract else ContractFacts(),
-            used=Used(applicant_year=0, pool_year=0),
+            used=Used(applicant_year=0, pool_year=0, claims_on_contract=0),
         )
 
-    def allowance(self, policy: PolicyVersion, tenant: str, contract: Contract | None, year: int) -> Allowance:
-        """What posted lines have left of the contract's amount, the applicant's cap and the pool, in a claim year."""
+    def allowance(self, policy: PolicyVersion, facts: Facts, tenant: str, contract: Contract | None, year: int) -> Allowance:
+        """What posted lines have left of the contract's amount, of what is paid on it at most, of the applicant's cap and the pool.
+
+        All that is claimed of one contract under one programme is one claim.
+        """
         uses = self.uses.get((policy.programme, year), {})
+        claim, claimed = claim_limit(policy, facts)[0], self.claims.get(contract.id, {}) if contract else {}
         return Allowance(
+            claim=None if claim is None else max(0, claim - claimed.get(policy.programme, 0)),
             contract=max(0, parse_cny(contract.amount) - self.contract_spent.get(contract.id, 0)) if contract else None,
             cap=max(0, policy.cap.amount - uses.get(tenant, 0)) if policy.cap else None,
             pool=max(0, policy.pool.amount - sum(uses.values())) if policy.pool else None,
@@ -149,6 +161,7 @@ def refreshed(session: Session, registry: Registry) -> Registry:
         heard_at={row.id: row.heard_at for row in session.execute(select(ClusterRow.id, ClusterRow.heard_at))},
         uses=load_uses(session),
         contract_spent=_contract_spent(session),
+        claims=load_claims(session),
     )
 
 
@@ -172,6 +185,7 @@ def load_registry(session: Session) -> Registry:
         links=load_links(session),
         uses=load_uses(session),
         contract_spent=_contract_spent(session),
+        claims=load_claims(session),
     )
 
 

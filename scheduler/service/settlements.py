@@ -20,7 +20,7 @@ from scheduler.billing.journal import Row, canonical
 from scheduler.contract.settlement import Decision, Settlement
 from scheduler.domain.money import parse_cny
 from scheduler.service.journal import find_record, lock_journal
-from scheduler.service.uses import Claim, change_use, settled
+from scheduler.service.uses import Claim, change_claim, change_use, settled
 from scheduler.store.tables import CostRecordRow, ReversalRow, SettlementRow
 
 
@@ -54,6 +54,7 @@ def settle(session: Session, settlement: Settlement, now: datetime) -> Settlemen
     amount = parse_cny(settlement.amount)
     after = before if holds is not None and holds.revision > settlement.revision else amount
     change_use(session, Claim.of(record, settlement.programme), after - before)
+    change_claim(session, row.contract, settlement.programme, after - before)
     taken = SettlementRow(
         sequence=(session.scalar(select(func.max(SettlementRow.sequence))) or 0) + 1,
         id=settlement.id,

@@ -13,7 +13,7 @@ from scheduler.service.journal import Context
 from scheduler.service.registry import Registry
 from scheduler.subsidy.facts import Spend, facts_document
 from scheduler.subsidy.programme import applicable
-from scheduler.subsidy.tagging import judge, select, tag_line
+from scheduler.subsidy.tagging import judge, rivals, select, tag_line
 
 SPANS_HOURS = (1, 4, 12, 24, 7 * 24)
 """Over how long a price is averaged, by how long a job runs at most: what is longer than a week is averaged over one."""
@@ -85,11 +85,12 @@ def tags_for(registry: Registry, terms: Terms, provider: str, contract: Contract
         start=charge.start,
         end=charge.end,
     )
+    policies = applicable(registry.policies, day)
     tags = []
-    for policy in applicable(registry.policies, day):
-        allowance = registry.allowance(policy, terms.tenant, contract, day.year)
+    for policy in policies:
+        allowance = registry.allowance(policy, facts, terms.tenant, contract, day.year)
         tags.append(tag_line(judge(policy, facts, spend, day), charge.amount, allowance)[0])
-    return select(tags, terms.applied, terms.declined)
+    return select(tags, terms.applied, terms.declined, rivals(policies, registry.claiming(contract)))
 
 
 def context_of(registry: Registry, terms: Terms, provider: str, contract: Contract | None) -> Context:

@@ -1,7 +1,7 @@
-"""What records and settlements have used of a programme's caps and pool.
+"""What records and settlements have used of a programme's caps and pool, and what is claimed of each contract.
 
-Two sums make it up, and each can be computed again: `subsidy_uses`, of the estimates of records, and `settlement_uses`, of what
-settlements change about them.
+Two sums make up the first, and each can be computed again: `subsidy_uses`, of the estimates of records, and `settlement_uses`, of
+what settlements change about them. `claim_uses` is of both.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from scheduler.domain.clock import CHINA
-from scheduler.store.tables import SettlementRow, SettlementUseRow, SubsidyUseRow
+from scheduler.store.tables import ClaimUseRow, SettlementRow, SettlementUseRow, SubsidyUseRow
 
 Uses = dict[tuple[str, int], dict[str, int]]
 """Micro-CNY by (programme, claim year) and tenant."""
@@ -22,6 +22,10 @@ Uses = dict[tuple[str, int], dict[str, int]]
 _CHANGE = text(
     "INSERT INTO settlement_uses (programme, year, tenant_id, change_micros) VALUES (:programme, :year, :tenant, :micros) "
     "ON CONFLICT (programme, year, tenant_id) DO UPDATE SET change_micros = settlement_uses.change_micros + excluded.change_micros"
+)
+_CLAIM = text(
+    "INSERT INTO claim_uses (contract_id, programme, used_micros) VALUES (:contract, :programme, :micros) "
+    "ON CONFLICT (contract_id, programme) DO UPDATE SET used_micros = claim_uses.used_micros + excluded.used_micros"
 )
 
 
@@ -58,6 +62,20 @@ def change_use(session: Session, claim: Claim, micros: int) -> None:
     """Count what a settlement changes. The journal's head must be locked."""
     if micros:
         session.execute(_CHANGE, {**claim._asdict(), "micros": micros})
+
+
+def load_claims(session: Session) -> dict[str, dict[str, int]]:
+    """What is claimed of contracts: micro-CNY by contract and programme."""
+    claims: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for row in session.scalars(select(ClaimUseRow)):
+        claims[row.contract_id][row.programme] = row.used_micros
+    return claims
+
+
+def change_claim(session: Session, contract: str | None, programme: str, micros: int) -> None:
+    """Count what is claimed of a contract, if there is one. The journal's head must be locked."""
+    if micros and contract is not None:
+        session.execute(_CLAIM, {"contract": contract, "programme": programme, "micros": micros})
 
 
 def settled(session: Session, sequence: int, programme: str) -> SettlementRow | None:

@@ -431,6 +431,15 @@ class ContractUseRow(Base):
     used_micros: Mapped[int]
 
 
+class ClaimUseRow(Base):
+    """What lines posted so far claim of a contract under a programme: who claims on it, and how much of a claim's limit is used."""
+
+    __tablename__ = "claim_uses"
+    contract_id: Mapped[str] = mapped_column(ForeignKey("contracts.id"), primary_key=True)
+    programme: Mapped[str] = mapped_column(primary_key=True)
+    used_micros: Mapped[int]
+
+
 class IdempotencyRow(Base):
     """The first answer to a keyed request, stored in the transaction of its effect."""
 

@@ -15,7 +15,10 @@ from scheduler.domain.clock import CHINA
 from scheduler.domain.money import parse_cny
 from scheduler.subsidy.facts import Facts, Spend, parse_facts
 from scheduler.subsidy.programme import PolicyVersion
-from scheduler.subsidy.tagging import Allowance, Ruling, judge, select, tag_line
+from scheduler.subsidy.tagging import Allowance, Ruling, claim_limit, judge, select, tag_line
+
+CLAIMED_ELSEWHERE = "contract_claimed_elsewhere"
+MINE, OTHERS = "mine", "others"
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ def tags_again(record: CostRecord, context: Context, policies: Mapping[tuple[str
             claim=_micros(tag.claim_remaining_before),
         )
         tags.append(tag_line(judge(policy, context.facts, spend, day), amount, before)[0])
-    return select(tags, context.applied, context.declined)
+    barred = [tag.programme for tag in record.eligibility if CLAIMED_ELSEWHERE in tag.reason_codes]
+    return select(tags, context.applied, context.declined, barred)
 
 
 class Outcome(NamedTuple):
@@ -113,6 +117,8 @@ class Replay:
     """Records by status before and after; empty where the programme did not answer."""
     _used: Counter[tuple[int, str]] = field(default_factory=Counter)
     _pools: Counter[int] = field(default_factory=Counter)
+    _claims: dict[str | None, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """What is claimed of a contract under the programme replayed, and under others."""
     _rulings: dict[tuple[object, ...], Ruling] = field(default_factory=dict)
     _changed: dict[str, Outcome] = field(default_factory=dict)
     """What was changed, by record: a reversal takes back that."""
@@ -126,6 +132,7 @@ class Replay:
             self._count(record.tenant, before, after)
         self._used[day.year, record.tenant] += after.paid
         self._pools[day.year] += after.paid
+        self._claims[record.contract].update({MINE: after.paid, OTHERS: after.paid_by_others})
         if before == after:
             return None
         self.changed += 1
@@ -148,15 +155,21 @@ class Replay:
             if taken_back is None:
                 return before
             return taken_back._replace(paid=-taken_back.paid, paid_by_others=-taken_back.paid_by_others)
-        policy = self.policy
+        policy, claims = self.policy, self._claims[record.contract]
+        limit = claim_limit(policy, context.facts)[0]
         allowance = Allowance(
             contract=_contract_left(record, context),
+            claim=None if limit is None else max(0, limit - claims[MINE]),
             cap=None if policy.cap is None else max(0, policy.cap.amount - self._used[day.year, record.tenant]),
             pool=None if policy.pool is None else max(0, policy.pool.amount - self._pools[day.year]),
         )
         tag, _ = tag_line(self._ruling(record, context, day), parse_cny(record.contracted_amount), allowance)
-        others = [tag.model_copy(update={"selected": False}) for tag in record.eligibility if tag.programme != policy.programme]
-        return _outcome(select([*others, tag], context.applied, context.declined), policy.programme)
+        others = [_unselected(other) for other in record.eligibility if other.programme != policy.programme]
+        barred = {other.programme for other in record.eligibility if CLAIMED_ELSEWHERE in other.reason_codes}
+        if policy.sole_on_contract is not None:
+            barred |= {policy.programme} if claims[OTHERS] else set()
+            barred |= {other.programme for other in others} if claims[MINE] else set()
+        return _outcome(select([*others, tag], context.applied, context.declined, barred), policy.programme)
 
     def _ruling(self, record: CostRecord, context: Context, day: date) -> Ruling:
         """The same for all records of equal facts that begin and end on the same days."""
@@ -174,6 +187,11 @@ class Replay:
         sums.after += after.paid
         sums.others_before += before.paid_by_others
         sums.others_after += after.paid_by_others
+
+
+def _unselected(tag: Tag) -> Tag:
+    codes = [code for code in tag.reason_codes if code != CLAIMED_ELSEWHERE]
+    return tag.model_copy(update={"selected": False, "reason_codes": codes})
 
 
 def _outcome(tags: Sequence[Tag], programme: str) -> Outcome:

@@ -44,7 +44,8 @@ def policies(database: Database) -> dict[tuple[str, str], PolicyVersion]:
 def run(database: Database, hour: int, tenant: str = "acme", hours: int = 1, **changes: Any) -> None:
     """A job that runs from an hour after the beginning on, and is posted."""
     with database.write(CITY) as session:
-        attempt = add_attempt(session, add_job(session, tenant, **changes), granted_at=after(hours=hour))
+        under = {"contract_id": changes["contract"]} if "contract" in changes else {}
+        attempt = add_attempt(session, add_job(session, tenant, **changes), granted_at=after(hours=hour), **under)
     end(database, attempt, after(hours=hour + hours))
     post(database, after(hours=hour + hours))
 
