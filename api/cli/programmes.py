@@ -1,9 +1,8 @@
 """`suanwang programmes`: the voucher programmes this release ships, and what they say of one case, without a server."""
 
 import json
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import typer
 from pydantic import ValidationError
@@ -11,13 +10,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from api.cli.documents import BAD_INPUT, checked, field_errors, read_document, refusal
 from api.cli.retag import replay
-from api.faults import document_errors, fault_error
+from api.faults import fault_error
 from scheduler.contract.cost import Tag
-from scheduler.contract.problem import FieldError
 from scheduler.domain.faults import Fault
 from scheduler.domain.reasons import Language
-from scheduler.subsidy.document import load_document
 from scheduler.subsidy.elsewhere import routed_elsewhere
 from scheduler.subsidy.evaluation import Evaluation, evaluate
 from scheduler.subsidy.facts import parse_case
@@ -25,9 +23,6 @@ from scheduler.subsidy.programme import PolicyVersion, check_versions, parse_pol
 from scheduler.subsidy.reasons import texts
 from scheduler.subsidy.schema import Noun, schema_text
 from scheduler.subsidy.trace import MAX_TRACED_LINES, Traces, traces
-
-MAX_DOCUMENT_BYTES = 4 * 2**20
-BAD_INPUT = 2
 
 app = typer.Typer(no_args_is_help=True, help="Voucher programmes: what they are, and what they say of a case.")
 app.command()(replay)
@@ -57,7 +52,6 @@ _WORDS: dict[str, dict[Language, str]] = {
 
 _AMOUNTS = frozenset({"rate", "uncapped", "capped", "selected"})
 _WHOLE = _AMOUNTS | {"line", "programme", "status", "version"}
-Document = TypeVar("Document")
 LanguageOption = Annotated[Language, typer.Option("--lang", help="Language of the texts.")]
 
 
@@ -77,11 +71,11 @@ def evaluate_case(
 ) -> None:
     """Say for each line of a case which programmes would pay how much, and why. No server is needed."""
     policies = _policies(programme, lang)
-    judged = _read(case, parse_case, lang)
+    judged = read_document(case, parse_case, lang)
     try:
         evaluation = evaluate(judged, policies, routed_elsewhere())
     except Fault as fault:
-        raise _refusal(case, [fault_error(fault.field, fault)], lang) from None
+        raise refusal(case, [fault_error(fault.field, fault)], lang) from None
     steps = traces(judged, policies, evaluation)
     if as_json:
         typer.echo(json.dumps(_with_traces(evaluation, steps), ensure_ascii=False, indent=2))
@@ -100,14 +94,14 @@ def check_files(
     given: dict[tuple[str, str], PolicyVersion] = {}
     for path in files:
         try:
-            version = _checked(path, parse_policy)
+            version = checked(path, parse_policy)
             key = (version.programme, version.version)
             if given.setdefault(key, version) != version:
                 raise Fault("same_version_twice", field="version", programme=version.programme, value=version.version)
             check_versions({**versions, **given}.values())
         except (Fault, ValidationError) as error:
             wrong = True
-            _refusal(path, _field_errors(error), lang)
+            refusal(path, field_errors(error), lang)
         else:
             typer.echo(f"{path}: {version.programme} {version.version} ✓")
     if wrong:
@@ -140,7 +134,7 @@ def _policies(path: Path | None, lang: Language) -> tuple[PolicyVersion, ...]:
     """The shipped versions; those of the programme a file was given for make way for it, and it decides whether adopted or not."""
     if path is None:
         return shipped_policies()
-    given = _read(path, parse_policy, lang).model_copy(update={"adopted": True})
+    given = read_document(path, parse_policy, lang).model_copy(update={"adopted": True})
     return (*(version for version in shipped_policies() if version.programme != given.programme), given)
 
 
@@ -151,39 +145,6 @@ def _with_traces(evaluation: Evaluation, steps: Traces) -> dict[str, Any]:
         for tag, of_tag in zip(line["tags"], of_line, strict=True):
             tag["trace"] = [step.model_dump(mode="json", exclude_none=True) for step in of_tag]
     return document
-
-
-def _read(path: Path, parse: Callable[[Any], Document], lang: Language) -> Document:
-    """A checked YAML document. Ends the command with one message where it cannot be read or is not what is allowed."""
-    try:
-        return _checked(path, parse)
-    except (Fault, ValidationError) as error:
-        raise _refusal(path, _field_errors(error)[:1], lang) from None
-
-
-def _checked(path: Path, parse: Callable[[Any], Document]) -> Document:
-    """A checked YAML document. Raises Fault or ValidationError."""
-    try:
-        with path.open("rb") as file:
-            content = file.read(MAX_DOCUMENT_BYTES + 1)
-    except OSError as error:
-        raise Fault("file_unreadable", what=error.strerror or type(error).__name__) from None
-    if len(content) > MAX_DOCUMENT_BYTES:
-        raise Fault("file_too_large", limit=MAX_DOCUMENT_BYTES)
-    return parse(load_document(content))
-
-
-def _field_errors(error: Fault | ValidationError) -> list[FieldError]:
-    return [fault_error(error.field, error)] if isinstance(error, Fault) else list(document_errors(error.errors()))
-
-
-def _refusal(path: Path, errors: Sequence[FieldError], lang: Language) -> typer.Exit:
-    """Say what is wrong with a file, a line each: where, what is allowed, and the code."""
-    for error in errors:
-        message = (error.message_zh if lang == "zh" else None) or error.message
-        where = f"{path}: {error.field}" if error.field else str(path)
-        typer.echo(f"{where}: {message} [{error.code}]", err=True)
-    return typer.Exit(BAD_INPUT)
 
 
 def _table(lang: Language, *columns: str) -> Table:

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption, connect, open_existing
+from api.cli.documents import read_document
 from api.cli.errors import UsageProblemError
 from api.cli.tables import console
 from scheduler.contract.cost import CostRecord
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Language
-from scheduler.subsidy.document import load_document
 from scheduler.subsidy.programme import parse_policy
 from scheduler.subsidy.reasons import texts
 from scheduler.subsidy.replay import Context, Difference, Outcome, Replay, Sums
@@ -46,15 +45,7 @@ def replay(
 
     With --data the city need not be running; with --url it takes a token of finance or the ledger.
     """
-    try:
-        policy = parse_policy(load_document(programme.read_bytes()))
-    except OSError as error:
-        raise UsageProblemError(f"{programme}: {error.strerror}") from error
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors())
-        raise UsageProblemError(f"{programme}: {faults}") from error
-    except ValueError as error:
-        raise UsageProblemError(f"{programme}: {error}") from error
+    policy = read_document(programme, parse_policy, lang)
     first, last = _day("--from", start), _day("--to", end)
     if last <= first:
         raise UsageProblemError(f"--to {end}: a day after --from {start} is needed")

@@ -6,16 +6,17 @@ A record keeps all that decided its tags: the facts (its `context`), the version
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from typing import Any, NamedTuple
 
 from scheduler.contract.cost import CostRecord, RecordKind, Tag, TagStatus
 from scheduler.domain.clock import CHINA
 from scheduler.domain.money import parse_cny
-from scheduler.subsidy.facts import Facts, Spend, parse_facts
+from scheduler.subsidy.facts import Facts, Line, Spend, parse_facts
 from scheduler.subsidy.programme import PolicyVersion
 from scheduler.subsidy.tagging import Allowance, Ruling, claim_limit, judge, select, tag_line
+from scheduler.subsidy.trace import TraceStep, trace
 
 CLAIMED_ELSEWHERE = "contract_claimed_elsewhere"
 MINE, OTHERS = "mine", "others"
@@ -69,6 +70,12 @@ def tags_again(record: CostRecord, context: Context, policies: Mapping[tuple[str
         tags.append(tag_line(judge(policy, context.facts, spend, day), amount, before)[0])
     barred = [tag.programme for tag in record.eligibility if CLAIMED_ELSEWHERE in tag.reason_codes]
     return select(tags, context.applied, context.declined, barred)
+
+
+def record_trace(record: CostRecord, tag: Tag, context: Context, policy: PolicyVersion) -> list[TraceStep]:
+    """How a tag of a record that is no reversal came about under the version it names, step by step."""
+    line = Line(**asdict(spend_of(record)), amount=parse_cny(record.contracted_amount))
+    return trace(policy, context.facts, line, claim_day(record), tag)
 
 
 class Outcome(NamedTuple):

@@ -68,6 +68,7 @@ MATRIX = {
     ("POST", "/v1/settlements"): LEDGER,
     ("GET", "/v1/settlements"): TENANT | STAFF | LEDGER,
     ("GET", "/v1/cost-contexts/{sha256}"): LEDGER | FINANCE,
+    ("GET", "/v1/cost-records/{record_id}/trace"): TENANT | LEDGER | FINANCE,
     ("GET", "/v1/schemas/cost-record.v1.json"): ANYONE,
     ("GET", "/v1/statements/{month}"): TENANT | FINANCE,
     ("GET", "/v1/applications/{application}/claim-pack"): TENANT | FINANCE,

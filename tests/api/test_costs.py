@@ -183,3 +183,19 @@ def test_the_facts_behind_a_record_are_served_as_they_were_hashed(world: World) 
     assert served.json()["facts"]["contract"]["id"] == "C-A"
     problem(world.call("GET", f"/v1/cost-contexts/{'0' * 64}", "ledger"), 404, "not_found")
     problem(world.call("GET", f"/v1/cost-contexts/{record['context']}", "tenant-b"), 403, "forbidden")
+
+
+def test_every_rule_behind_a_tag_is_told_to_whom_it_concerns(world: World) -> None:
+    world.post("/v1/programmes", {"document": PROGRAMME}, "finance")
+    _run_jobs(world, 1)
+    (record,) = _feed(world)["records"]
+    path = f"/v1/cost-records/{record['id']}/trace"
+    for who in ("tenant-a", "finance", "ledger"):
+        (traced,) = world.get(path, who)["tags"]
+        assert traced["tag"] == record["eligibility"][0]
+        kinds = [step["kind"] for step in traced["steps"]]
+        assert (kinds[0], kinds[-1]) == ("version", "result")
+        assert kinds.count("rule") == len(PROGRAMME["requires"])
+        assert all(step["zh"] and step["en"] for step in traced["steps"])
+    problem(world.call("GET", path, "tenant-b"), 404, "not_found")
+    problem(world.call("GET", "/v1/cost-records/cost-000000000001-other/trace", "finance"), 404, "not_found")
