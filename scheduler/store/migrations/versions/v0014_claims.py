@@ -23,7 +23,7 @@ def upgrade() -> None:
     used: dict[tuple[str, str], int] = {}
     posted = op.get_bind().execute(sa.text("SELECT contract_id, payload FROM cost_records WHERE contract_id IS NOT NULL"))
     for contract, payload in posted:
-        for tag in json.loads(payload)["eligibility"]:
+        for tag in json.loads(payload).get("eligibility", ()):
             if tag["selected"]:
                 key = (contract, tag["programme"])
                 used[key] = used.get(key, 0) + int(tag["capped"].replace(".", ""))
