@@ -71,5 +71,5 @@ def _view(row: SettlementRow) -> SettlementView:
 
 def _refused(error: SettlementError) -> ProblemError:
     told = ProblemError(error.code, errors=(), **error.numbers).problem
-    named = FieldError(field=error.field, message=told.detail, message_zh=told.detail_zh)
+    named = FieldError(field=error.field, code=error.code, message=told.detail, message_zh=told.detail_zh)
     return ProblemError(error.code, errors=[named], **error.numbers)

@@ -112,7 +112,8 @@ def test_what_cannot_be_taken_has_a_code_and_changes_nothing(
 ) -> None:
     assert send(settled, settlement(settled, id="S-0", revision=9)).status_code == 201
     before = settled.rows(), settled.get(PATH, "ledger"), settled.get("/v1/cost-records", "ledger")
-    problem(send(settled, settlement(settled, **changes)), status, code, field)
+    found = problem(send(settled, settlement(settled, **changes)), status, code, field)
+    assert [error.code for error in found.errors] == [code]
     assert (settled.rows(), settled.get(PATH, "ledger"), settled.get("/v1/cost-records", "ledger")) == before
 
 
