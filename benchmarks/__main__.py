@@ -46,6 +46,8 @@ def main() -> None:
         engine.main()
     if asked.only in (None, "tagging"):
         tagging.main()
+    if asked.only in (None, "export"):
+        subprocess.run([sys.executable, "-m", "benchmarks.export"], check=True)
     for row in rows():
         if asked.only in (None, row["name"]):
             bench_row(row, asked.data / "kueue")

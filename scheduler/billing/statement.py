@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from hashlib import sha256
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from scheduler.billing.months import Month, MonthOfAccount
@@ -29,6 +30,9 @@ from scheduler.domain.money import format_cny, parse_cny
 
 MAX_LINES = 50_000
 """Lines of one statement: a thousand printed pages. A provider of a large city asks by model, or for one tenant."""
+
+
+NOTHING_SETTLED: Mapping[str, int] = MappingProxyType({})
 
 
 class TooManyLinesError(Exception):
@@ -113,8 +117,8 @@ class StatementBooks:
         self._last: int | None = None
         self._lines = 0
 
-    def add(self, record: Mapping[str, Any], settled_micros: int | None = None) -> None:
-        """Count a record of the month's, in order of sequence, and what the ledger has settled of its voucher, if anything.
+    def add(self, record: Mapping[str, Any], settled: Mapping[str, int] = NOTHING_SETTLED) -> None:
+        """Count a record of the month's, in order of sequence, and what the ledger has settled for it, micro-CNY by programme.
 
         Raises TooManyLinesError.
         """
@@ -126,7 +130,7 @@ class StatementBooks:
                 raise TooManyLinesError
         for sums in (account.lines[key], account.totals):
             _count(sums, record, adjusts=bool(key.adjusts))
-        _count_voucher(account, record, settled_micros)
+        _count_vouchers(account, record, settled)
         self._digest.update(record["hash"].encode())
         self._first = self._first if self._first is not None else record["sequence"]
         self._last = record["sequence"]
@@ -197,11 +201,13 @@ def _count(sums: _Sums, record: Mapping[str, Any], *, adjusts: bool) -> None:
     sums.voucher_micros += parse_cny(record["voucher_estimate"])
 
 
-def _count_voucher(account: _Account, record: Mapping[str, Any], settled_micros: int | None) -> None:
-    tag = next((tag for tag in record["eligibility"] if tag["selected"]), None)
-    if tag is not None:
-        voucher = account.vouchers[_VoucherKey(tag["programme"], tag["version"], tag["status"])]
-        _add_voucher(voucher, parse_cny(tag["capped"]), settled_micros)
+def _count_vouchers(account: _Account, record: Mapping[str, Any], settled: Mapping[str, int]) -> None:
+    """The estimate of the selected programme, and what was settled under whichever of those that answered."""
+    for tag in record["eligibility"]:
+        decided = settled.get(tag["programme"])
+        if tag["selected"] or decided is not None:
+            voucher = account.vouchers[_VoucherKey(tag["programme"], tag["version"], tag["status"])]
+            _add_voucher(voucher, parse_cny(tag["capped"]) if tag["selected"] else 0, decided)
 
 
 def _add_voucher(voucher: _Voucher, estimate: int, settled: int | None) -> None:

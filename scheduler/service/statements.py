@@ -1,5 +1,7 @@
 """Monthly statements made from the store."""
 
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -7,12 +9,12 @@ from sqlalchemy import func, select
 
 from scheduler.billing.journal import GENESIS
 from scheduler.billing.months import POSTING_SKEW, Month
-from scheduler.billing.statement import Register, StatementBooks
+from scheduler.billing.statement import NOTHING_SETTLED, Register, StatementBooks
 from scheduler.contract.registry import Contract, Provider, Tenant
 from scheduler.contract.statement import Detail, Party, Statement
-from scheduler.service.months import PIECE, Range, month_range, month_records, stored, stored_head
+from scheduler.service.months import PIECE, Range, Record, month_range, month_records, stored, stored_head
 from scheduler.store.database import CITY, Database, Scope
-from scheduler.store.tables import ContractRow, CostRecordRow, JobRow, ProgrammeRow, ProviderRow, TenantRow
+from scheduler.store.tables import ContractRow, CostRecordRow, JobRow, ProgrammeRow, ProviderRow, SettlementRow, TenantRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +46,10 @@ def statement(database: Database, asked: Asked, now: datetime) -> Statement:
     within = _range(database, asked.month)
     books = StatementBooks(asked.month, asked.detail)
     for records in month_records(asked.month, within, stored(database, asked.scope)):
+        settled = _settled(database, records)
         for record in records:
             if asked.provider in (None, record["provider"]):
-                books.add(record)
+                books.add(record, settled.get(record["sequence"], NOTHING_SETTLED))
     register = _register(database, books.jobs())
     return Statement(
         month=str(asked.month),
@@ -66,6 +69,17 @@ def statement(database: Database, asked: Asked, now: datetime) -> Statement:
 
 def _range(database: Database, month: Month) -> Range:
     return month_range(month, stored_head(database).sequence, stored(database))
+
+
+def _settled(database: Database, records: Sequence[Record]) -> Mapping[int, Mapping[str, int]]:
+    """What the ledger has settled so far, by record and programme: of several decisions the one with the highest revision holds."""
+    found: defaultdict[int, dict[str, int]] = defaultdict(dict)
+    if records:
+        these = SettlementRow.record_sequence.between(records[0]["sequence"], records[-1]["sequence"])
+        with database.read(CITY) as session:
+            for row in session.scalars(select(SettlementRow).where(these).order_by(SettlementRow.revision)):
+                found[row.record_sequence][row.programme] = row.amount_micros
+    return found
 
 
 def _hash_at(database: Database, sequence: int) -> str:

@@ -64,6 +64,19 @@ def test_a_statement_can_be_added_up_again_from_the_feed(world: World) -> None:
     assert (journal["read_until"], journal["head_hash"]) == (page["head_sequence"], page["head_hash"])
 
 
+def test_what_the_ledger_settled_stands_beside_the_estimate_by_the_latest_revision(world: World) -> None:
+    records = run_jobs(world)
+    before = world.get(NOVEMBER, "tenant-a")["totals"]
+    assert before["voucher_settled"] is None
+    for id_, record, revision, amount in (("S-1", 0, 1, "7"), ("S-2", 0, 2, "6.5"), ("S-3", 1, 1, "1")):
+        decided = {"decision": "approved", "settled_on": "2026-12-01", "programme": "shenzhen-training", "amount": amount}
+        body = {"id": id_, "record": records[record]["id"], "revision": revision, **decided}
+        assert world.call("POST", "/v1/settlements", "ledger", json=body).status_code == 201
+    after = world.get(NOVEMBER, "tenant-a")
+    assert after["totals"] == {**before, "voucher_settled": "7.500000"}  # nothing else has moved
+    assert sum(parse_cny(voucher["settled"] or "0") for voucher in after["vouchers"]) == 7_500_000
+
+
 def test_another_tenants_is_as_absent_as_one_that_never_was(world: World) -> None:
     run_jobs(world)
     for tenant in ("a-corp", "nobody"):

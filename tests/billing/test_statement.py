@@ -134,7 +134,7 @@ def test_what_the_ledger_settled_is_shown_beside_the_estimate_and_lowers_nothing
     start = datetime(2026, 11, 2, 2, 0, tzinfo=UTC)
     made = StatementBooks(NOVEMBER, Detail.JOB)
     for record, settled in zip(chained([body(start, start)] * 3)[1], (39_000_000, None, 0), strict=True):
-        made.add(record, settled)
+        made.add(record, {} if settled is None else {"shenzhen-training": settled})
     (voucher,) = made.vouchers(REGISTER)
     assert (voucher.estimate, voucher.settled) == ("120.000084", "39.000000")
     assert made.totals().voucher_settled == "39.000000"
