@@ -10,6 +10,7 @@ from api.limits import BodyLimit
 from api.metrics import RequestMetrics
 from api.routers import (
     answers,
+    budgets,
     clusters,
     contexts,
     costs,
@@ -60,6 +61,7 @@ def build_app() -> FastAPI:
         inventory,
         registry,
         prices,
+        budgets,
         links,
         queues,
         scheduling,

@@ -14,7 +14,7 @@ from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOptio
 from api.cli.errors import UsageProblemError
 from api.cli.tables import UNITS, card_hours, console, counted_tasks, print_inventory, print_jobs, print_tasks
 from api.client import ApiProblemError, ApiUnreachableError, Client
-from scheduler.contract.cost import CostRecord
+from scheduler.contract.cost import CostRecord, RecordKind
 from scheduler.contract.job import JobView
 
 MAX_SPEC_BYTES = 1_048_576
@@ -144,7 +144,8 @@ def costs(
         print_json(found)
         return
     for record in found.records:
-        typer.echo(f"#{record.sequence} {_what(record)} = {record.contracted_amount}")
+        why = "" if record.kind in (RecordKind.USAGE, RecordKind.PURCHASE) else f" [{record.reason or record.kind}]"
+        typer.echo(f"#{record.sequence} {_what(record)} = {record.contracted_amount}{why}")
         for tag in record.eligibility:
             chosen = " (selected)" if tag.selected else ""
             typer.echo(f"    {tag.programme}@{tag.version}: {tag.status}{chosen} {tag.capped} [{', '.join(tag.reason_codes)}]")

@@ -1,22 +1,22 @@
 """`suanwang ledger`: a reference consumer of the cost feed. It trusts nothing but the records: sequence, hashes and sums."""
 
 import json
+import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import select
 
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption, connect, open_existing
 from api.client import ApiUnreachableError, Client
-from scheduler.billing.journal import Head, Row
 from scheduler.billing.reconcile import Books
-from scheduler.service.journal import FEED
-from scheduler.store.database import CITY, Database
-from scheduler.store.tables import CostRecordRow, JournalHeadRow
+from scheduler.contract.cost import RecordKind
+from scheduler.service.audit import Audit, audit
+from scheduler.store.database import Database
 
 POLL_SECONDS = 1.0
+PROGRESS_SECONDS = 2.0
 
 app = typer.Typer(help="Read the cost feed as a voucher ledger does.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -47,23 +47,27 @@ def follow(
 @app.command()
 def verify(
     data: DataOption = None,
+    database: Annotated[
+        str | None, typer.Option("--database", envvar="SUANWANG_DATABASE_URL", help="The city's own store, instead of --data.")
+    ] = None,
     url: UrlOption = None,
     token_file: TokenOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON object.")] = False,
 ) -> None:
-    """Walk the whole chain and check every identity; with --data the city need not be running. Exit code 1 if anything breaks."""
-    if data is not None and url is None:
-        database = Database(open_existing(data).database_url)
-        books = Books()
-        for rows in _stored(database):
-            if not books.take_rows(rows):
-                break
-        books.end(_stored_head(database))
-    else:
+    """Walk the whole chain and check every identity. Exit code 1 if anything breaks, naming the first row that does.
+
+    On the store itself, of an embedded city (which need not be running) or by --database, everything that sums records up is held
+    to them, and every second of every attempt. By --url it is what a ledger can check: the feed alone.
+    """
+    if url is not None:
         with connect(data, url, token_file, "ledger", "en") as ledger:
-            books = read_feed(ledger)
-    _tell(books, as_json)
-    if not all(books.identities().values()):
+            found: Books | Audit = read_feed(ledger)
+    else:
+        store = Database(database or open_existing(data).database_url)
+        found = audit(store, os.cpu_count() or 1, _Progress())
+        store.close()
+    _tell(found, as_json)
+    if not all(found.identities().values()):
         raise typer.Exit(1)
 
 
@@ -91,18 +95,16 @@ def _read_on(ledger: Client, books: Books, as_json: bool) -> None:
         typer.echo(f"waiting: {error}", err=True)
 
 
-def _stored(database: Database) -> Iterator[list[Row]]:
-    columns = (getattr(CostRecordRow, name) for name in ("sequence", "tenant_id", "job_id", "contract_id", "payload", "hash"))
-    with database.read(CITY) as session:
-        for rows in session.execute(select(*columns).order_by(CostRecordRow.sequence)).partitions(1000):
-            yield [Row(*row) for row in rows]
+class _Progress:
+    """Says on standard error how far it has come, for whoever waits longer than a moment."""
 
+    def __init__(self) -> None:
+        self._told_at = time.monotonic()
 
-def _stored_head(database: Database) -> Head:
-    """Where the chain ends, as it was noted with the last posting: it shows records that were cut off the end."""
-    with database.read(CITY) as session:
-        row = session.get(JournalHeadRow, FEED)
-        return Head(row.sequence, row.hash) if row else Head()
+    def __call__(self, done: int, of: int) -> None:
+        if time.monotonic() - self._told_at >= PROGRESS_SECONDS:
+            self._told_at = time.monotonic()
+            typer.echo(f"{done} of {of} records walked", err=True)
 
 
 def _line(record: Mapping[str, Any]) -> str:
@@ -110,10 +112,12 @@ def _line(record: Mapping[str, Any]) -> str:
     voucher = f"{selected['programme']} {selected['status']} {selected['capped']}" if selected else "no voucher"
     label = " (recorded)" if record["recorded"] else ""
     what = f"{record['unit_seconds']} {record['item']}-seconds {record['model'] or ''}".strip()
-    return f"#{record['sequence']} {record['job']} {record['cluster']}{label}: {what} {record['contracted_amount']} CNY; {voucher}"
+    why = "" if record["kind"] == RecordKind.USAGE else f" [{record['reason'] or record['kind']}]"
+    paid = f"{record['contracted_amount']} CNY{why}; {voucher}"
+    return f"#{record['sequence']} {record['job']} {record['cluster']}{label}: {what} {paid}"
 
 
-def _tell(books: Books, as_json: bool) -> None:
+def _tell(books: Books | Audit, as_json: bool) -> None:
     identities = books.identities()
     broken = books.first_break
     if as_json:
@@ -130,4 +134,5 @@ def _tell(books: Books, as_json: bool) -> None:
     for name, held in identities.items():
         typer.echo(f"{'ok  ' if held else 'FAIL'} {name}")
     if broken:
-        typer.echo(f"first break at #{broken.sequence} ({broken.id}): {broken.what}")
+        where = f"#{broken.sequence} ({broken.id})" if broken.sequence else broken.id
+        typer.echo(f"first break at {where}: {broken.what}")

@@ -9,6 +9,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from scheduler.contract.answers import Explanation, Quote
+from scheduler.contract.budget import BudgetView
 from scheduler.contract.cost import JobCosts
 from scheduler.contract.expense import ExpensePage, ExpenseView
 from scheduler.contract.inventory import Inventory
@@ -109,6 +110,10 @@ class Client:
 
     def providers(self) -> list[Provider]:
         return _read_as(self._request("GET", "/v1/providers"), TypeAdapter(list[Provider]))
+
+    def budgets(self) -> list[BudgetView]:
+        """Budgets as they stand: a tenant's own, or everybody's."""
+        return _read_as(self._request("GET", "/v1/budgets"), TypeAdapter(list[BudgetView]))
 
     def links(self) -> list[LinkView]:
         return _read_as(self._request("GET", "/v1/links"), TypeAdapter(list[LinkView]))

@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import orjson
 
 from scheduler.billing.journal import Break, Head, Row, verify, verify_rows
 from scheduler.contract.cost import RecordKind
-from scheduler.domain.money import SECONDS_PER_HOUR, format_cny, parse_cny
+from scheduler.domain.money import SECONDS_PER_HOUR, format_cny
 
 
 @dataclass
@@ -17,6 +17,7 @@ class JobBooks:
     """One job's running sums: amounts in micro-CNY, and unit-seconds × price, which amounts must follow to one micro-CNY, and to
     one more for each record that was taken back: what takes its place begins a rounding of its own."""
 
+    unit_seconds: int = 0
     card_seconds: int = 0
     list_micros: int = 0
     contracted_micros: int = 0
@@ -24,11 +25,45 @@ class JobBooks:
     list_product: int = 0
     contracted_product: int = 0
     reversals: int = 0
+    programme: str | None = None
+    """The programme selected last."""
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Count a record. Time that is not charged counts for nothing."""
+        if record["kind"] == RecordKind.UNBILLED:
+            return
+        units, listed, contracted = record["unit_seconds"], micros(record["list_amount"]), micros(record["contracted_amount"])
+        self.unit_seconds += units
+        self.card_seconds += record["card_seconds"]
+        self.list_micros += listed
+        self.contracted_micros += contracted
+        self.voucher_micros += sum(micros(tag["capped"]) for tag in record["eligibility"] if tag["selected"])
+        self.reversals += record["kind"] == RecordKind.REVERSAL
+        self.programme = record.get("voucher_programme") or self.programme
+        bought = record["attempt"] is None  # beside the machines, or taken back of that: at an amount, which leaves no rest
+        self.list_product += listed * SECONDS_PER_HOUR if bought else units * micros(record["list_price"])
+        self.contracted_product += contracted * SECONDS_PER_HOUR if bought else units * micros(record["contracted_price"])
+
+    def plus(self, later: "JobBooks") -> None:
+        """Count what was added up elsewhere of later records."""
+        for name in _COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(later, name))
+        self.programme = later.programme or self.programme
+
+    @property
+    def list_carried(self) -> int:
+        return self.list_product - self.list_micros * SECONDS_PER_HOUR
+
+    @property
+    def contracted_carried(self) -> int:
+        return self.contracted_product - self.contracted_micros * SECONDS_PER_HOUR
 
     def adds_up(self) -> bool:
         """Whether the sum of lines is unit-seconds × price to 10⁻⁶ CNY, for what is published and for what is paid."""
-        listed = _follows(self.list_micros, self.list_product, self.reversals)
-        return listed and _follows(self.contracted_micros, self.contracted_product, self.reversals)
+        return _is_rest(self.list_carried, self.reversals) and _is_rest(self.contracted_carried, self.reversals)
+
+
+_COUNTED = tuple(field.name for field in fields(JobBooks) if field.name != "programme")
 
 
 @dataclass
@@ -46,7 +81,7 @@ class Books:
             self.head, self.first_break = verify(self.head, [record])
         if self.first_break is not None:
             return False
-        self._add(record)
+        self.jobs[record["job"] or ""].add(record)
         return True
 
     def take_rows(self, rows: Sequence[Row]) -> bool:
@@ -55,7 +90,8 @@ class Books:
             before = self.head.sequence
             self.head, self.first_break = verify_rows(self.head, rows)
             for row in rows[: self.head.sequence - before]:
-                self._add(orjson.loads(row.payload))
+                record = orjson.loads(row.payload)
+                self.jobs[record["job"] or ""].add(record)
         return self.first_break is None
 
     def end(self, head: Head) -> None:
@@ -63,16 +99,6 @@ class Books:
         if self.first_break is None and self.head != head:
             what = f"the chain should end at sequence {head.sequence} and ends at {self.head.sequence}"
             self.first_break = Break(self.head.sequence + 1, "", what)
-
-    def _add(self, record: Mapping[str, Any]) -> None:
-        books = self.jobs[record["job"] or ""]
-        books.card_seconds += record["card_seconds"]
-        books.list_micros += parse_cny(record["list_amount"])
-        books.contracted_micros += parse_cny(record["contracted_amount"])
-        books.voucher_micros += sum(parse_cny(tag["capped"]) for tag in record["eligibility"] if tag["selected"])
-        books.reversals += record["kind"] == RecordKind.REVERSAL
-        books.list_product += _product(record, "list")
-        books.contracted_product += _product(record, "contracted")
 
     def identities(self) -> dict[str, bool]:
         """What must hold over everything taken so far, by name."""
@@ -87,15 +113,10 @@ class Books:
         return format_cny(sum(books.contracted_micros for books in self.jobs.values()))
 
 
-def _product(record: Mapping[str, Any], column: str) -> int:
-    """Unit-seconds × price of a record, micro-CNY × seconds. What was bought beside the machines, or is taken back of that, has
-    neither: its amount is worth as much."""
-    if record["attempt"] is None:
-        return parse_cny(record[f"{column}_amount"]) * SECONDS_PER_HOUR
-    units: int = record["unit_seconds"]
-    return units * parse_cny(record[f"{column}_price"])
+def micros(amount: str) -> int:
+    """Micro-CNY of an amount as a record has it, always with six places."""
+    return int(amount.replace(".", ""))
 
 
-def _follows(micros: int, product: int, reversals: int) -> bool:
-    rest = product - micros * SECONDS_PER_HOUR
+def _is_rest(rest: int, reversals: int) -> bool:
     return -reversals * SECONDS_PER_HOUR <= rest < (1 + reversals) * SECONDS_PER_HOUR

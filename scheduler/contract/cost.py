@@ -118,9 +118,9 @@ class CostRecord(Wire):
     price_reasons: list[Key] = Field(default_factory=list)
     list_amount: Money
     contracted_amount: Money
-    preempted_seconds: Count = 0
-    retried_seconds: Count = 0
-    gap_seconds: Count = 0
+    preempted_seconds: Units = 0
+    retried_seconds: Units = 0
+    gap_seconds: Units = 0
     reason: Key | None
     reverses: Key | None
     replaces: Key | None

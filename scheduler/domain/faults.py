@@ -66,6 +66,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "a time such as 2025-03-01T00:00:00+08:00 is allowed",
         "zh": "须为时间,如 2025-03-01T00:00:00+08:00",
     },
+    "budget_of_nobody": {
+        "en": "tenant or contract is required: whose budget it is",
+        "zh": "须填写 tenant 或 contract,以确定预算归属",
+    },
     "dates_reversed": {"en": "{last} may not be before {first}", "zh": "{last} 不得早于 {first}"},
     "count_malformed": {"en": "a whole number of zero or more is allowed", "zh": "须为不小于零的整数"},
     # prices

@@ -160,6 +160,10 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "no price is set for {what} in any cluster that could run it; an operator must publish one",
         "zh": "可运行该作业的集群均未公布 {what} 的价格,需运营方先行公布",
     },
+    "waiting_for_budget": {
+        "en": "budget {budget} has {left} CNY left, and {asked} would be kept back for its whole max_runtime; held until that fits",
+        "zh": "预算 {budget} 剩余 {left} 元,而该作业按 max_runtime 需预留 {asked} 元;待余额足够后自动继续",
+    },
     "waiting_for_contract": {
         "en": "contract {contract} is not in force today ({start} to {end})",
         "zh": "合同 {contract} 今日不在有效期内({start} 至 {end})",
@@ -305,6 +309,14 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "raise its priority to {priority}: {stops} running job(s) of lower priority would be asked to stop for it",
         "zh": "将优先级提高到 {priority}:将要求 {stops} 个较低优先级的运行中作业为其让出资源",
     },
+    # why time that was held is not charged
+    "starting": {"en": "granted and not started yet: not charged", "zh": "已授权但尚未启动,不计费"},
+    "node_lost": {
+        "en": "lost with its node or cluster, since the last checkpoint or the start: not charged",
+        "zh": "随节点或集群丢失(自最近检查点或启动起),不计费",
+    },
+    "overtime": {"en": "after its max_runtime, until it was stopped: not charged", "zh": "超过 max_runtime 至停止前的时间,不计费"},
+    "no_price": {"en": "no price was published for it then: not charged", "zh": "当时未公布价格,不计费"},
     # what happened
     "submitted": {"en": "accepted and queued", "zh": "已受理并排队"},
     "granted": {

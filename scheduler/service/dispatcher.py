@@ -19,6 +19,7 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import Session
 
+from scheduler.billing.reserve import reserve
 from scheduler.contract.job import JobSpec
 from scheduler.contract.sync import Placement
 from scheduler.contract.window import WindowKind
@@ -32,9 +33,12 @@ from scheduler.engine.fleet import NO_KIND, Allocation, Fleet, Kind
 from scheduler.engine.place import Place
 from scheduler.engine.shape import GIB, WHOLE_CARD_MILLI
 from scheduler.engine.snapshot import Grant, Preemption, Verdict
+from scheduler.service.account import held_by
+from scheduler.service.budgets import HELD as HELD_FOR_BUDGET
+from scheduler.service.budgets import Commitments
 from scheduler.service.expiry import Patience, expire
 from scheduler.service.leadership import DeposedError, Lease, acquire, confirm, resign
-from scheduler.service.lifecycle import NotWaitingError, as_json, ask_to_stop, give_up, lock_job, record, start_attempt
+from scheduler.service.lifecycle import NotWaitingError, as_json, ask_to_stop, give_up, hold, lock_job, record, start_attempt
 from scheduler.service.meter import is_due, post_due
 from scheduler.service.metrics import RoundMetrics
 from scheduler.service.mirror import Mirror
@@ -131,7 +135,13 @@ class Dispatcher:
                 confirm(session, lease)
                 for preemption in served.preemptions:
                     _preempt(session, state.fleet, preemption, now)
-                dropped = [grant.job for grant in served.grants if not _grant(session, mirror.registry, state.fleet, grant, now)]
+                commitments = Commitments(session)
+                dropped = [
+                    grant.job
+                    for grant in served.grants
+                    if not _grant(session, mirror.registry, state.fleet, grant, commitments, now)
+                ]
+                commitments.close()
             mirror.touch([*dropped, *(run.job for run in served.stopping)])
         verdicts = mirror.unnoted(served)
         for start in range(0, len(verdicts), NOTES):
@@ -201,40 +211,49 @@ def _why_stopped(preemption: Preemption, cluster: str) -> tuple[Reason, Reason]:
     return Reason("preempted", standing), Reason("stop_requested", standing)
 
 
-def _grant(session: Session, registry: Registry, fleet: Fleet, grant: Grant, now: datetime) -> bool:
-    """Turn a grant into an attempt, unless the job has left the queue meanwhile. Returns whether it did."""
+def _grant(session: Session, registry: Registry, fleet: Fleet, grant: Grant, commitments: Commitments, now: datetime) -> bool:
+    """Turn a grant into an attempt and keep back what it may cost, unless the job has left the queue meanwhile, or does not fit a
+    budget, for which it is held. Returns whether it did."""
     job = lock_job(session, job_of(grant.job))
     index = index_of(grant.job)
-    try:
-        task = start_attempt(session, job, index, grant.reasons)
-    except NotWaitingError:
+    if not waits(job):
         return False
     spec, place = JobSpec.model_validate(job.spec), grant.place
     cluster = fleet.clusters[place.cluster]
     kind = None if place.kind == NO_KIND else fleet.kinds[place.kind]
     contract = registry.contract_for(job.tenant_id, registry.clusters[cluster].provider, spec.contract, claim_day(now))
-    session.add(
-        AttemptRow(
-            id=make_id("att", now),
-            job_id=job.id,
-            tenant_id=job.tenant_id,
-            cluster_id=cluster,
-            number=job.attempts,
-            task=index,
-            tries=job.attempts if task is None else task.tries,
-            state=AttemptState.GRANTED,
-            fencing_token=_next_fencing_token(session),
-            placements=[placement.model_dump(mode="json") for placement in _placements(fleet, place)],
-            vendor=kind.vendor if kind else None,
-            model=kind.model if kind else None,
-            hardware_class=kind.hardware_class if kind else None,
-            cards=place.cards(),
-            cores=sum(part.cpu_milli for part in place.allocations) // 1000,
-            contract_id=contract.id if contract else None,
-            granted_at=now,
-            metered=False,
-        )
+    attempt = AttemptRow(
+        id=make_id("att", now),
+        job_id=job.id,
+        tenant_id=job.tenant_id,
+        cluster_id=cluster,
+        number=job.attempts + 1,
+        task=index,
+        state=AttemptState.GRANTED,
+        placements=[placement.model_dump(mode="json") for placement in _placements(fleet, place)],
+        vendor=kind.vendor if kind else None,
+        model=kind.model if kind else None,
+        hardware_class=kind.hardware_class if kind else None,
+        cards=place.cards(),
+        cores=sum(part.cpu_milli for part in place.allocations) // 1000,
+        contract_id=contract.id if contract else None,
+        granted_at=now,
+        metered=False,
     )
+    buyer = registry.entitlement(job.tenant_id, registry.clusters[cluster].provider, contract)
+    micros = reserve(held_by(attempt), spec.max_runtime_seconds, now, registry.book, buyer)
+    refused = commitments.refusal(registry.budgets, attempt, micros)
+    if refused is not None:
+        hold(session, job, refused, now)
+        return False
+    try:
+        task = start_attempt(session, job, index, grant.reasons)
+    except NotWaitingError:
+        return False
+    attempt.tries = job.attempts if task is None else task.tries
+    attempt.fencing_token = _next_fencing_token(session)
+    session.add(attempt)
+    commitments.reserve(attempt, micros)
     record(session, job, _granted(cluster, grant, spec), now, job.attempts, task)
     return True
 
@@ -280,7 +299,7 @@ def _note_verdict(session: Session, job: JobRow, verdict: Verdict, now: datetime
         give_up(session, job, verdict.reasons[0], now)
         return
     reasons = [as_json(reason) for reason in verdict.reasons]
-    held = verdict.reasons[0].code in ("waiting_for_dependency", "waiting_for_contract")
+    held = verdict.reasons[0].code in ("waiting_for_dependency", "waiting_for_contract", HELD_FOR_BUDGET)
     if (job.verdict, job.reasons) == (verdict.kind, reasons):
         return
     new_codes = [reason["code"] for reason in reasons] != [reason["code"] for reason in job.reasons]

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, TextClause, select, text
 from sqlalchemy.orm import Session
 
 from scheduler.billing.journal import Head, Row, append, canonical
-from scheduler.contract.cost import Tag
+from scheduler.contract.cost import RecordKind, Tag
 from scheduler.domain.clock import rfc3339
 from scheduler.domain.money import SECONDS_PER_HOUR, format_cny, parse_cny
 from scheduler.service.registry import Registry, load_registry
@@ -84,6 +84,9 @@ class Sums:
     programme: str | None = None
 
     def add(self, body: Body, programme: str | None, voucher_micros: int) -> None:
+        """Count a record; time that is not charged counts for nothing."""
+        if body["kind"] == RecordKind.UNBILLED:
+            return
         units, listed, contracted = body["unit_seconds"], body["list_amount"], body["contracted_amount"]
         self.unit_seconds += units
         self.card_seconds += body["card_seconds"]

@@ -107,6 +107,15 @@ def give_up(session: Session, job: JobRow, reason: Reason, now: datetime) -> Non
         _conclude(session, job, JobState.FAILED, reason, now)
 
 
+def hold(session: Session, job: JobRow, reason: Reason, now: datetime) -> None:
+    """Keep a waiting job, or what waits of an array, from being granted until what holds it is over."""
+    before, job.verdict, job.reasons = job.reasons, "wait", [as_json(reason)]
+    if not active_tasks(job):
+        job.state = JobState.HELD
+    if job.reasons != before:
+        record(session, job, reason, now)
+
+
 def start_attempt(session: Session, job: JobRow, index: int | None, reasons: Sequence[Reason]) -> TaskRow | None:
     """A waiting job, or a task of an array, is granted its next attempt, number `job.attempts` from now on. Returns the task.
 
@@ -172,7 +181,6 @@ def end_attempt(
         attempt.finished_at = max(finished_at, attempt.metered_until or attempt.started_at)
     else:
         attempt.finished_at = now
-        attempt.metered = True  # it never ran: there is nothing to charge
     task = task_of(session, attempt)
     tried, latest = (job, job.attempts) if task is None else (task, task.attempt)
     if latest != attempt.number or tried.state in JOB_FINAL:

@@ -30,6 +30,7 @@ from scheduler.engine.quota import Quotas
 from scheduler.engine.shape import Shape
 from scheduler.engine.snapshot import ActiveRun, Backfill, InFlight, Snapshot, Verdict
 from scheduler.engine.state import State
+from scheduler.service.budgets import BudgetWatch
 from scheduler.service.feed import Feed
 from scheduler.service.lifecycle import from_json
 from scheduler.service.moves import may_be_moved, stored_moves
@@ -105,6 +106,7 @@ class _Known:
     """Equal shapes are one object: a million jobs have few."""
     codes: dict[int, tuple[str, ...]] = field(default_factory=dict)
     """By line of the engine's queue: why it waited when that was last told to all in it."""
+    budgets: BudgetWatch = field(default_factory=BudgetWatch)
     dependents: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     """By job: who waits for it to end."""
 
@@ -141,7 +143,7 @@ class Mirror:
         known.version = version
         known.registry = load_registry(session) if renewed else refreshed(session, known.registry)
         moved = self._nodes.refresh(session, known.registry.heard_at, heard_at, now)
-        changed = known.feed.changed(session, now) | self._touched
+        changed = known.feed.changed(session, now) | self._touched | known.budgets.look(session, known.registry, now)
         if chosen != (known.registry.scheduling.profile, known.registry.profiles):
             changed |= known.waiting.keys()  # those that name no profile may have another now
         self._touched.clear()
@@ -205,6 +207,7 @@ class Mirror:
         registry = load_registry(session)
         self._nodes.refresh(session, registry.heard_at, heard_at, now)
         self._known = _Known(registry, version, claim_day(now), Feed(session, now), now, now)
+        self._known.budgets.look(session, registry, now)
         self._touched.clear()
         self.state = State(self._nodes.fleet)
         self._move(session, now)
@@ -238,6 +241,7 @@ class Mirror:
             specs = {row.id: JobSpec.model_validate(row.spec) for row in told}
             ended = dependency_states(session, list(specs.values()))
             for row in rows:
+                known.budgets.forget(row.id)
                 if row.id in attempts:
                     self._runs(_Active(row, specs[row.id], attempts[row.id]), now)
                 elif row.tasks is not None:
@@ -273,6 +277,7 @@ class Mirror:
         standing = [] if before is None or before.job.hold is not None else self.state.backlog.standing(before.job)
         wanted = offered(session, row, spec)
         job = self._queued(row, spec, ended, array_back_offs(session, row.id, now) if row.attempts else (), now)
+        job = replace(job, hold=job.hold or known.budgets.hold(known.registry, row, spec, job, now))
         if job.hold is None and not wanted and spec.array is not None:
             job = replace(job, hold=Reason("waiting_for_parallelism", {"parallelism": spec.array.parallelism or spec.array.size}))
         stays = wanted if job.hold is None else []
@@ -334,6 +339,7 @@ class Mirror:
         """The job if it joins the engine's queue: it is not there yet, or not as it is now, and nothing holds it."""
         known = self._there
         job = self._queued(row, spec, ended, back_off, now)
+        job = replace(job, hold=job.hold or known.budgets.hold(known.registry, row, spec, job, now))
         before = known.waiting.get(row.id)
         if before is not None and before.job == job and self.state.run_of(row.id) is None:
             return []

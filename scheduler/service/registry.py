@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from scheduler.billing.pricebook import PriceBook
 from scheduler.billing.tiers import Entitlement, entitlement
+from scheduler.contract.budget import BudgetSpec
 from scheduler.contract.job import JobSpec, Profile
 from scheduler.contract.registry import Cluster, Contract, Provider, QueueSpec, Tenant
 from scheduler.contract.scheduling import SchedulingPolicy
@@ -21,6 +22,7 @@ from scheduler.engine.shape import WHOLE_CARD_MILLI
 from scheduler.service.links import Links, load_links
 from scheduler.service.prices import price_point
 from scheduler.service.uses import load_claims, load_uses
+from scheduler.store.budget_tables import BudgetRow
 from scheduler.store.tables import (
     ClusterRow,
     ContractRow,
@@ -58,6 +60,7 @@ class Registry:
     profiles: Mapping[str, Profile]
     """By queue: how its jobs choose that do not say; a queue that is not there leaves that to the city."""
     links: Links
+    budgets: tuple[BudgetSpec, ...]
     uses: dict[tuple[str, int], dict[str, int]]
     contract_spent: dict[str, int]
     claims: dict[str, dict[str, int]]
@@ -146,10 +149,12 @@ class Version(NamedTuple):
     queues: int
     scheduling: int
     links: int
+    budgets: int
 
 
 def registry_version(session: Session) -> Version:
-    tables = (ClusterRow, ProviderRow, TenantRow, ContractRow, PriceRow, ProgrammeRow, QueueRow, SchedulingPolicyRow, LinkRow)
+    registered = (ClusterRow, ProviderRow, TenantRow, ContractRow, PriceRow, ProgrammeRow)
+    tables = (*registered, QueueRow, SchedulingPolicyRow, LinkRow, BudgetRow)
     counts = (select(func.count()).select_from(table).scalar_subquery() for table in tables)
     return Version(*session.execute(select(*counts)).one())
 
@@ -183,10 +188,17 @@ def load_registry(session: Session) -> Registry:
         scheduling=declared_scheduling(session),
         profiles=queue_profiles(queues),
         links=load_links(session),
+        budgets=tuple(declared_budgets(session)),
         uses=load_uses(session),
         contract_spent=_contract_spent(session),
         claims=load_claims(session),
     )
+
+
+def declared_budgets(session: Session) -> list[BudgetSpec]:
+    """Every budget as it was declared last, by name, in the session's scope."""
+    latest = {row.name: row for row in session.scalars(select(BudgetRow).order_by(BudgetRow.id))}
+    return [BudgetSpec.model_validate(latest[name].body) for name in sorted(latest)]
 
 
 def declared_queues(session: Session) -> list[QueueSpec]:

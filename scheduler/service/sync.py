@@ -6,18 +6,23 @@ missing some, changes nothing in the end.
 
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, select, text
 from sqlalchemy.orm import Session
 
 from scheduler.contract.job import JobSpec
 from scheduler.contract.sync import RUN_FINAL, ArrayIndex, DesiredRun, ObservedRun, Placement, RunState, SyncRequest
+from scheduler.domain.clock import to_micros
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, AttemptState
 from scheduler.service.lifecycle import advance_attempt, end_attempt, from_json, lock_job
+from scheduler.service.snapshot import is_silent
 from scheduler.store.tables import AttemptRow, ClusterRow, JobRow
 
 HEARD_EVERY = timedelta(seconds=5)
 """`clusters.heard_at` and `attempts.observed_at` are written at most this often, so that a quiet sync costs no write."""
+
+_SILENCE = text("INSERT INTO silences (attempt_id, since, until) VALUES (:attempt, :since, :until) ON CONFLICT DO NOTHING")
+"""Of two requests that come at once, one says it."""
 
 _PROGRESS = {RunState.STARTING: AttemptState.STARTING, RunState.RUNNING: AttemptState.RUNNING}
 
@@ -38,6 +43,9 @@ def observe(session: Session, cluster: ClusterRow, request: SyncRequest, now: da
             if attempt.state in ATTEMPT_ACTIVE:
                 _apply(session, job, attempt, run, now)
         if run is not None and (attempt.observed_at is None or now - attempt.observed_at >= HEARD_EVERY):
+            if attempt.observed_at is not None and is_silent(attempt.observed_at, now):
+                silence = {"attempt": attempt.id, "since": to_micros(attempt.observed_at), "until": to_micros(now)}
+                session.execute(_SILENCE, silence)
             attempt.observed_at = now
             attempt.checkpoint_at = run.checkpoint_at or attempt.checkpoint_at
 

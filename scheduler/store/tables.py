@@ -16,6 +16,8 @@ APPEND_ONLY = (
     "prices",
     "programmes",
     "job_events",
+    "silences",
+    "budgets",
     "cost_records",
     "cost_contexts",
     "expenses",
@@ -269,9 +271,16 @@ class AttemptRow(TenantOwned, ClusterOwned, Base):
     reason: Mapped[Json | None]
     moves_to: Mapped[Json | None] = mapped_column(JSON(none_as_null=True))
     """Set when it has been asked to stop to be moved: the placements kept for its job, for which job, and what that loses."""
+    accounted_from: Mapped[datetime | None]
+    """Set where its time is accounted for from later on than its grant, as before version 15."""
     metered_until: Mapped[datetime | None]
     metered: Mapped[bool] = mapped_column(default=False)
     """Its last cost line has been posted."""
+
+    @property
+    def held_from(self) -> datetime:
+        """From when on its time is accounted for."""
+        return self.accounted_from or self.granted_at
 
     @property
     def card_milli(self) -> int:
@@ -287,6 +296,15 @@ class AttemptRow(TenantOwned, ClusterOwned, Base):
         """The MIG profile of the instances it has, None where it has cards or no accelerators."""
         profile = self.placements[0].get("mig")
         return None if profile is None else str(profile)
+
+
+class SilenceRow(Base):
+    """A time in which nobody reported an attempt that was still there after it: its lines say how much of it they hold."""
+
+    __tablename__ = "silences"
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
+    since: Mapped[datetime] = mapped_column(primary_key=True, autoincrement=False)
+    until: Mapped[datetime]
 
 
 class JobEventRow(TenantOwned, Base):

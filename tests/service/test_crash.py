@@ -1,6 +1,7 @@
 """Dispatchers die at one write transaction after the other, just before and just after it commits, and others go on.
 
-Whatever the moment: every job finishes exactly once, the chain is unbroken, and every second that ran is charged exactly once.
+Whatever the moment: every job finishes exactly once, the chain is unbroken, every second that ran is charged exactly once, and of
+what was kept back for each attempt that much is posted and the rest void.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,9 @@ from sqlalchemy import select
 
 from scheduler.billing.metering import whole_seconds
 from scheduler.domain.states import JOB_FINAL, AttemptState, JobState
+from scheduler.service.audit import audit
 from scheduler.service.dispatcher import Pace
+from scheduler.store.budget_tables import CommitmentRow, ReservationRow
 from scheduler.store.database import CITY
 from scheduler.store.live import Live
 from scheduler.store.tables import AttemptRow, JobEventRow, SubsidyUseRow
@@ -69,10 +72,17 @@ def check(town: Town, states: dict[str, JobState]) -> None:
         attempts = session.scalars(select(AttemptRow)).all()
         ends = [(row.job_id, row.reason["code"]) for row in session.scalars(select(JobEventRow)) if row.reason["code"] in ENDS]
         used = sum(session.scalars(select(SubsidyUseRow.used_micros)))
+        kept_back = set(session.scalars(select(ReservationRow.attempt_id)))
+        reserved = sum(session.scalars(select(CommitmentRow.reserved_micros)))
+        posted = sum(session.scalars(select(CommitmentRow.posted_micros)))
     assert sorted(job for job, _ in ends) == sorted(states)
     assert [attempt.state for attempt in attempts].count(AttemptState.SUCCEEDED) == 3
     assert len({attempt.fencing_token for attempt in attempts}) == len(attempts)
     assert used == sum(job.voucher_micros for job in ledger.jobs.values())
+    found = audit(town.database, 1)
+    assert found.first_break is None, found.first_break
+    assert kept_back == {attempt.id for attempt in attempts}
+    assert (reserved, posted) == (0, sum(job.contracted_micros for job in ledger.jobs.values()))
     for job in states:
         ran = sum(
             attempt.cards * whole_seconds(attempt.started_at, attempt.finished_at)

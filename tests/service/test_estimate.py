@@ -37,7 +37,7 @@ def would_cost(city: Database, begin: datetime, end: datetime, **changes: Any) -
 def is_charged(city: Database, begin: datetime, end: datetime) -> list[CostRecord]:
     """The lines of the same run, posted by the meter."""
     with city.write(CITY) as session:
-        job = add_job(session)
+        job = add_job(session, max_runtime="7d")
         attempt = add_attempt(session, job, granted_at=begin, placements=[PLACEMENT], cores=64)
         end_attempt(session, job, attempt, AttemptState.SUCCEEDED, Reason("succeeded"), end, end)
     posted = 1

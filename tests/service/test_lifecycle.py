@@ -138,12 +138,12 @@ def test_an_end_is_final(city: Database, end: AttemptState) -> None:
         assert (attempt.state, attempt.finished_at, job.state, job.losses, events(session, job)) == before
 
 
-def test_an_attempt_that_never_ran_costs_nothing(city: Database) -> None:
+def test_an_attempt_that_never_ran_ends_now_and_is_still_to_be_accounted_for(city: Database) -> None:
     with city.write(CITY) as session:
         job = add_job(session)
         attempt = add_attempt(session, job, A.STARTING)
         end_attempt(session, job, attempt, A.FAILED, Reason("launch_failed", {"detail": "no image"}), NOW, NOW)
-        assert (attempt.finished_at, attempt.metered) == (NOW, True)
+        assert (attempt.finished_at, attempt.metered) == (NOW, False)
 
 
 def test_an_attempt_does_not_end_before_what_has_been_charged(city: Database) -> None:

@@ -18,7 +18,7 @@ from scheduler.service.journal import stored
 from scheduler.service.lifecycle import end_attempt, lock_job
 from scheduler.service.meter import BATCH, post_due
 from scheduler.store.database import CITY, Database
-from scheduler.store.tables import AttemptRow, CostRecordRow, JobRow, PriceRow, SubsidyUseRow, TenantRow
+from scheduler.store.tables import AttemptRow, CostRecordRow, JobRow, PriceRow, SilenceRow, SubsidyUseRow, TenantRow
 from tests.builders import (
     NOW,
     add_attempt,
@@ -100,7 +100,7 @@ def test_a_running_attempt_is_charged_after_the_interval_up_to_its_last_observat
     assert [line.period_start for line in records(city)] == [NOW, after(minutes=59)]
 
 
-def test_nothing_is_charged_after_the_last_observation_of_a_lost_attempt(city: Database) -> None:
+def test_nothing_is_accounted_for_after_the_last_observation_of_a_lost_attempt(city: Database) -> None:
     attempt = running(city)
     observe_at(city, attempt, after(hours=1))
     post(city, after(hours=1))
@@ -108,6 +108,7 @@ def test_nothing_is_charged_after_the_last_observation_of_a_lost_attempt(city: D
     end(city, attempt, after(hours=1, seconds=30), A.LOST)
     post(city, after(days=2))
     assert sum(line.card_seconds for line in records(city)) == 8 * 3630
+    assert books(city).jobs[attempt.job_id].card_seconds == 0
 
 
 def test_attempts_that_cannot_be_charged_now_do_not_keep_others_from_being(city: Database) -> None:
@@ -122,8 +123,37 @@ def test_attempts_that_cannot_be_charged_now_do_not_keep_others_from_being(city:
 
 def test_an_attempt_that_never_ran_is_never_charged(city: Database) -> None:
     attempt = running(city, state=A.STARTING)
+    assert post(city, after(minutes=59), timedelta(0)) == 0
     end(city, attempt, after(hours=1), A.FAILED)
-    assert post(city, after(days=1)) == 0
+    assert post(city, after(days=1)) == 1
+    [line] = records(city)
+    assert (line.kind, line.reason, line.card_seconds, line.contracted_amount) == ("unbilled", "starting", 8 * 3600, "0.000000")
+    assert (line.eligibility, line.voucher_programme, line.price_version) == ([], None, None)
+
+
+def test_time_before_the_start_and_after_max_runtime_is_held_and_not_charged(city: Database) -> None:
+    with city.write(CITY) as session:
+        attempt = add_attempt(session, add_job(session, max_runtime="1h"), started_at=after(seconds=40))
+    end(city, attempt, after(seconds=3660))
+    assert post(city, after(hours=2)) == 3
+    assert [(line.kind, line.reason, line.card_seconds) for line in records(city)] == [
+        ("unbilled", "starting", 8 * 40),
+        ("usage", None, 8 * 3600),
+        ("unbilled", "overtime", 8 * 20),
+    ]
+    assert [line.period_start for line in records(city)] == [NOW, after(seconds=40), after(seconds=3640)]
+
+
+def test_silences_are_counted_in_the_lines_they_fall_in_and_charged(city: Database) -> None:
+    attempt = running(city)
+    with city.write(CITY) as session:
+        session.add(SilenceRow(attempt_id=attempt.id, since=after(minutes=50), until=after(minutes=70)))
+        session.add(SilenceRow(attempt_id=attempt.id, since=after(minutes=80), until=after(minutes=95)))
+    observe_at(city, attempt, after(hours=1))
+    post(city, after(hours=1))
+    end(city, attempt, after(minutes=90))
+    post(city, after(hours=2))
+    assert [(line.gap_seconds, line.card_seconds) for line in records(city)] == [(600, 8 * 3600), (600 + 600, 8 * 1800)]
 
 
 def test_a_stretch_without_a_price_is_free_and_done_with(database: Database) -> None:
@@ -133,8 +163,11 @@ def test_a_stretch_without_a_price_is_free_and_done_with(database: Database) -> 
         session.add(price_row("sz", "910B3", "10", after(hours=1)))
     attempt = running(database)
     end(database, attempt, after(hours=2))
-    assert post(database, after(hours=3)) == 1
-    assert [(line.period_start, line.contracted_amount) for line in records(database)] == [(after(hours=1), "80.000000")]
+    assert post(database, after(hours=3)) == 2
+    assert {(line.period_start, line.reason, line.card_seconds, line.contracted_amount) for line in records(database)} == {
+        (NOW, "no_price", 8 * 3600, "0.000000"),
+        (after(hours=1), None, 8 * 3600, "80.000000"),
+    }
 
 
 def test_a_job_without_cards_is_charged_by_the_core(city: Database) -> None:
@@ -158,7 +191,7 @@ def test_lines_of_a_job_sum_exactly_over_attempts_postings_and_prices(city: Data
         now += timedelta(seconds=seconds, microseconds=333_333)
         observe_at(city, attempt, now)
         if ends:
-            end(city, attempt, now, A.LOST)
+            end(city, attempt, now, A.FAILED)
             attempt = again(city, attempt, now)
         post(city, now, timedelta(seconds=0))
     end(city, attempt, now + HOUR)
@@ -323,7 +356,9 @@ def test_a_run_over_a_night_is_charged_at_the_tier_that_is_established(
 
 def test_a_long_late_span_is_posted_a_day_at_a_time_and_comes_out_the_same(database: Database) -> None:
     priced(database, price_row("sz", "910B3", "10", off_peak=[{**NIGHT, "sme_price": "5"}]))
-    attempt, last = running(database), NOW + timedelta(days=30, seconds=1)
+    with database.write(CITY) as session:
+        attempt = add_attempt(session, add_job(session, max_runtime="31d"))
+    last = NOW + timedelta(days=30, seconds=1)
     end(database, attempt, last)
     counts = []
     while posted := post(database, last):

@@ -18,6 +18,7 @@ from scheduler.domain.reasons import Reason
 from scheduler.service.journal import stored
 from scheduler.service.lifecycle import record
 from scheduler.service.prices import price_point
+from scheduler.store.budget_tables import BudgetRow
 from scheduler.store.database import CITY, Database
 from scheduler.store.migrate import config, migrate
 from scheduler.store.tables import (
@@ -30,8 +31,9 @@ from scheduler.store.tables import (
     PriceRow,
     ReversalRow,
     SettlementRow,
+    SilenceRow,
 )
-from tests.builders import NOW, add_city, add_job, add_participants, contract, contract_row
+from tests.builders import NOW, add_attempt, add_city, add_job, add_participants, after, contract, contract_row
 from tests.store.databases import BOTH, empty_database
 
 
@@ -81,7 +83,9 @@ def test_what_is_append_only_can_be_neither_changed_nor_deleted(database: Databa
         add_city(session)
         job = add_job(session)
         record(session, job, Reason("succeeded"), NOW)
-        session.add_all([cost_record(job.id), CostContextRow(sha256="0", body="{}")])
+        silence = SilenceRow(attempt_id=add_attempt(session, job).id, since=NOW, until=after(minutes=1))
+        budget = BudgetRow(name="b", tenant_id="acme", body={}, created_at=NOW)
+        session.add_all([cost_record(job.id), CostContextRow(sha256="0", body="{}"), silence, budget])
         session.flush()
         session.add(ExpenseRow(record_sequence=1, tenant_id="acme", contract_id="C-1", id="exp-1", body={}, created_at=NOW))
         decided = {"programme": "p", "revision": 1, "amount_micros": 1, "use_change_micros": 0, "received_at": NOW, "body": "{}"}
