@@ -51,7 +51,7 @@ _WORDS: dict[str, dict[Language, str]] = {
 }
 
 _AMOUNTS = frozenset({"rate", "uncapped", "capped", "selected"})
-_WHOLE = _AMOUNTS | {"line", "programme", "status", "version"}
+_WHOLE = _AMOUNTS | {"line", "programme", "version"}
 LanguageOption = Annotated[Language, typer.Option("--lang", help="Language of the texts.")]
 
 
