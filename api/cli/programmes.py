@@ -51,7 +51,7 @@ _WORDS: dict[str, dict[Language, str]] = {
 }
 
 _AMOUNTS = frozenset({"rate", "uncapped", "capped", "selected"})
-_WHOLE = _AMOUNTS | {"line", "programme", "version"}
+_WHOLE = _AMOUNTS | {"programme", "status", "version"}
 LanguageOption = Annotated[Language, typer.Option("--lang", help="Language of the texts.")]
 
 
@@ -159,16 +159,18 @@ def _table(lang: Language, *columns: str) -> Table:
 def _print(evaluation: Evaluation, steps: Traces | None, lang: Language) -> None:
     """A table of every tag and total, amounts to the fen, and under it the reasons of each tag in words, or its steps."""
     console = Console()
-    table = _table(lang, "line", "programme", "status", "rate", "uncapped", "capped", "selected")
+    table = _table(lang, "programme", "status", "rate", "uncapped", "capped", "selected")
     for line in evaluation.lines:
+        table.add_row(f"[bold]{_WORDS['line'][lang]} {line.index}: {line.item}[/]")
         for tag in line.tags:
             amounts = (tag.rate, _to_the_fen(tag.uncapped), _to_the_fen(tag.capped), "✓" if tag.selected else "")
-            table.add_row(str(line.index), tag.programme, _WORDS[tag.status][lang], *amounts)
-    table.add_section()
+            table.add_row(tag.programme, _WORDS[tag.status][lang], *amounts)
+        table.add_section()
+    table.add_row(f"[bold]{_WORDS['total'][lang]}[/]")
     for programme, total in evaluation.totals.items():
         claimed = _to_the_fen(evaluation.selected.get(programme, "0.000000"))
         amounts = ("", _to_the_fen(total.uncapped), _to_the_fen(total.capped), claimed)
-        table.add_row(_WORDS["total"][lang], programme, _WORDS[total.status][lang], *amounts)
+        table.add_row(programme, _WORDS[total.status][lang], *amounts)
     console.print(table)
     for line in evaluation.lines:
         console.print(f"{_WORDS['line'][lang]} {line.index}: {line.item} {_to_the_fen(line.amount)}", style="bold", highlight=False)
