@@ -32,8 +32,9 @@ tr { break-inside: avoid; }
 .code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: 8.5pt; }
 .note { color: #444; font-size: 9pt; margin: 4px 0; }
 .seals, .check { break-inside: avoid; }
-.seals td { height: 22mm; }
-@media print { body { max-width: none; margin: 0; padding: 0; font-size: 8.5pt; } .account { break-before: page; } }
+.seals td { height: 18mm; }
+@media print { body { max-width: none; margin: 0; padding: 0; font-size: 8.5pt; }
+  th, td { padding: 2px 5px; } h2 { margin-top: 14px; } .account { break-before: page; } }
 """
 
 Child = Element | str | None
