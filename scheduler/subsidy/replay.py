@@ -157,6 +157,8 @@ class Replay:
         )
 
     def _again(self, record: CostRecord, context: Context, day: date, before: Outcome) -> Outcome:
+        if record.kind is RecordKind.UNBILLED:
+            return before  # nothing is charged, so no programme was asked
         if record.kind is RecordKind.REVERSAL:
             taken_back = self._changed.get(record.reverses or "")
             if taken_back is None:

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from api.cli.demo.story import Story
 from scheduler.billing.reconcile import Books
-from scheduler.contract.cost import CostRecord, TagStatus
+from scheduler.contract.cost import CostRecord, RecordKind, TagStatus
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.money import parse_cny
 from scheduler.domain.states import JobState
@@ -122,7 +122,7 @@ def _charged(story: Story, books: Books) -> Iterator[Check]:
 def _tagged(story: Story, today: date) -> Iterator[Check]:
     in_force = {policy.programme for policy in applicable(shipped_policies(), today) if policy.in_force(today)}
     for name, programme, rate in (("sft-domestic", "hangzhou-compute", "0.30"), ("pretrain-foreign", "shenzhen-training", "0.60")):
-        records = story.tenant(name).costs(story.jobs[name].id).records
+        records = [each for each in story.tenant(name).costs(story.jobs[name].id).records if each.kind is RecordKind.USAGE]
         expected = TagStatus.ELIGIBLE if programme in in_force else TagStatus.INELIGIBLE
         right = bool(records) and all(_has_tag(record, programme, expected, rate) for record in records)
         yield Check(f"{name} is tagged {expected} under {programme}", right, f"{len(records)} lines at {rate}")
