@@ -136,7 +136,7 @@ class Backlog:
         """The head of a line that has one, as a job: from now on it is the line's example."""
         line, (_, id_) = self.lines[number], self.next_of(number)
         if line.example.id != id_:
-            line.example = replace(line.example, id=id_)
+            line.example = line.example.named(id_)
         return line.example
 
     def take(self, number: int) -> None:

@@ -18,7 +18,7 @@ from scheduler.engine.intake import after_refusals, kept_from, refusing
 from scheduler.engine.moves import MOVE, find_moves, in_flight, keep_place, waits_for_move
 from scheduler.engine.offers import Offer, best_offer
 from scheduler.engine.order import QueuedJob, held, needs
-from scheduler.engine.place import Place, capacity
+from scheduler.engine.place import Place, kinds_that_hold
 from scheduler.engine.preempt import MAX_SEARCHES, MAX_VICTIMS, cheapest_victims
 from scheduler.engine.preempt import Room as Victims
 from scheduler.engine.promises import FASTER, promise_place, sooner_elsewhere
@@ -117,8 +117,7 @@ def _nothing_else(round_: Round, shape: Shape, closed: Mapping[int, Shortfall]) 
     """Whether quota closes every kind of card that could ever hold the gang, and there is one."""
     if not closed:
         return False
-    fleet = round_.snapshot.fleet
-    could = {kind for kind in fleet.kinds_for(shape) if (capacity(fleet, shape, kind) >= shape.min_nodes).any()}
+    could = kinds_that_hold(round_.snapshot.fleet, shape)
     return bool(could) and could <= closed.keys()
 
 
@@ -132,7 +131,7 @@ def _over_quota(round_: Round, job: QueuedJob, closed: Sequence[Mapping[int, Sho
             (each.needed - each.available, _least(fleet, shape, kind))
             for kind, each in lacks.items()
             if each.resource != RUNNING  # what a job has no turn for it must not keep from others
-            and (capacity(fleet, shape, kind) >= shape.min_nodes).any()
+            and kind in kinds_that_hold(fleet, shape)
         ]
     for _, need in sorted(wanted, key=lambda each: each[0]):
         round_.quotas.keep(job.queue, need)

@@ -126,6 +126,8 @@ class Fleet:
     _meets: dict[tuple[Constraint, ...], Bools] = field(default_factory=dict)
     capacities: dict[tuple[Shape, int], Ints] = field(default_factory=dict)
     """What `place.capacity` has found so far; it never changes, as the fleet does not."""
+    holding: dict[Shape, frozenset[int]] = field(default_factory=dict)
+    """What `place.kinds_that_hold` has."""
 
     @classmethod
     def of(cls, nodes: Sequence[Node]) -> Self:

@@ -76,7 +76,8 @@ def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape:
     granted = [shape.nodes] * len(kinds)
     if quotas.knows(job.queue):
         granted = [_nodes_in_quota(fleet, quotas, job, shape, kind) for kind in kinds]
-        open_[np.array(granted) == 0] = False
+        if 0 in granted:
+            open_[np.array(granted) == 0] = False
     prices = None
     if round_.snapshot.prices is not None:
         prices = np.array([round_.net_prices(job.terms, kind) for kind in kinds])
@@ -84,7 +85,7 @@ def best_offer(round_: Round, room: Room, quotas: Quotas, job: QueuedJob, shape:
     places = int(np.count_nonzero(open_))
     if places == 0:
         return None, 0
-    seats = [(int(open_.argmax()) // open_.shape[1], int(open_.argmax()) % open_.shape[1])]
+    seats = [divmod(int(open_.argmax()), open_.shape[1])]
     tightness = np.zeros(open_.shape[1], dtype=np.int64)
     if places > 1:
         nodes = np.minimum(gangs, np.array(granted)[:, np.newaxis])

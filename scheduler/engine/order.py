@@ -114,6 +114,12 @@ class QueuedJob:
     back_off: tuple[BackOff, ...] = ()
     tasks: int = 1
 
+    def named(self, id_: str) -> "QueuedJob":
+        """One that is alike, with another id. A round makes one for every job it decides about."""
+        return QueuedJob(id_, *_all_but_id(self))
+
+
+_all_but_id = attrgetter(*(field.name for field in fields(QueuedJob) if field.name != "id"))
 
 _OWN = {"id", "submitted_at", "hold", "tasks"}
 _STANDING = {"tenant", "priority", "deadline", "min_runtime_seconds", "attained_seconds", "expected_seconds"}

@@ -70,6 +70,14 @@ def capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
     return fleet.capacities[shape, kind]
 
 
+def kinds_that_hold(fleet: Fleet, shape: Shape) -> frozenset[int]:
+    """The kinds of card of which some cluster could hold the whole gang if nothing ran there."""
+    if shape not in fleet.holding:
+        could = (kind for kind in fleet.kinds_for(shape) if (capacity(fleet, shape, kind) >= shape.min_nodes).any())
+        fleet.holding[shape] = frozenset(could)
+    return fleet.holding[shape]
+
+
 def _capacity(fleet: Fleet, shape: Shape, kind: int) -> Ints:
     if shape.within != CLUSTER or shape.constraints:
         nodes = fleet.nodes_with(kind)

@@ -148,8 +148,10 @@ class Quotas:
     def keep(self, queue: str, need: Mapping[Resource, int]) -> None:
         """Keep what a job of a known queue waits for, unless something is kept in its cohort already, or it could never have it."""
         cohort = self._chains[queue][-1][1].name
+        if cohort in self._kept:
+            return
         empty = Quotas(self._chains, self._limits, self._own, [0] * len(self._used), [0] * len(self._running))
-        if cohort not in self._kept and empty._short(queue, need) is None:
+        if empty._short(queue, need) is None:
             self._kept[cohort] = queue, need
             self.use(queue, need)
 

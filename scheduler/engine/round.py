@@ -83,7 +83,8 @@ class Round:
 
     def reserved_for(self, tenant: str) -> tuple[str, ...]:
         """The windows that are reserved for a tenant: its jobs fare alike only with those of tenants that have the same."""
-        return tuple(each.id for each in self.snapshot.windows if tenant in each.tenants)
+        windows = self.snapshot.windows
+        return tuple(each.id for each in windows if tenant in each.tenants) if windows else ()
 
     def promises_each(self, job: str) -> bool:
         """Whether every job of a line is promised a place of its own, and this one just has been."""

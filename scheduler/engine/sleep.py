@@ -96,6 +96,8 @@ class _Pass:
     started: int = 0
     stopping: int = 0
     moved: bool = False
+    behind: bool = False
+    """Whether anybody would fit but for a promise: known from the round before."""
     changed: set[int] = field(default_factory=set)
     """Clusters in which something was given back and has not been looked at, or not since a run started there or was stopped."""
     possible: dict[int, Bools] = field(default_factory=dict)
@@ -177,7 +179,7 @@ class Sleep:
         """The lines to serve, as it looks after what the round has decided."""
         progress, lines = self._pass, self._lines
         if progress.woken is None:
-            progress.moved = self._gone
+            progress.moved, progress.behind = self._gone, bool(lines.behind.any())
         self._notice(round_, decided)
         if progress.woken is None or progress.changed:
             progress.woken = self._woken(round_)
@@ -185,14 +187,13 @@ class Sleep:
         moves = round_.snapshot.restart_seconds is not None
         promising = round_.foresees and round_.promise_searches_left > 0
         hopes = (moves or promising) and bool(lines.hopes.any())
-        behind = bool(lines.behind.any())
         # a grant moves a share, and so whose turn comes before a promise
         promises = len(round_.promises), len(round_.headed), promising, len(round_.grants)
-        seen = progress.wakings, hopes and promises, behind and (progress.moved or promises)
+        seen = progress.wakings, hopes and promises, progress.behind and (progress.moved or promises)
         if seen == progress.seen:
             return progress.found
         found = progress.woken
-        if behind:
+        if progress.behind:
             found = found | (lines.behind if progress.moved else self._before_promised(round_, shares))
         if hopes and promising:
             easy = round_.snapshot.backfill is Backfill.EASY
