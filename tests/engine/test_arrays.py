@@ -40,7 +40,7 @@ class Arrival:
 
 ARRIVALS = st.builds(
     Arrival,
-    tasks=st.sampled_from([1, 1, 2, 5, 40]),
+    tasks=st.sampled_from([1, 1, 2, 5, 30]),
     per_node=st.sampled_from([1, 3, 8]),
     nodes=st.sampled_from([1, 1, 2]),
     tenant=st.sampled_from(["t0", "t1"]),
@@ -53,7 +53,7 @@ TURNS = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(TURNS, min_size=1, max_size=10), st.sampled_from([(), QUEUES]), st.sampled_from(Backfill), st.booleans())
 def test_an_array_is_placed_as_so_many_equal_jobs(
     turns: list[list[Arrival] | tuple[str, int]], queues: tuple[Queue, ...], backfill: Backfill, moves: bool
