@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from api.cli.replay import measure
-from benchmarks import engine, tagging
+from benchmarks import engine
 from benchmarks.machine import machine
 from benchmarks.table import table
 from benchmarks.workloads import folder_of, measure_row, rows
@@ -28,6 +28,9 @@ RECIPE = "nodes=1500,jobs=8000,seed=1"
 
 MODULES = (("openb", "openb"), ("muri", "muri"), ("itp", "itp_elasticflow"))
 """Benchmarks with a command of their own, and a folder of data each."""
+
+MONEY = ("tagging", "posting", "verify", "export")
+"""Benchmarks with a command of their own that need no data."""
 
 
 def main() -> None:
@@ -44,10 +47,9 @@ def main() -> None:
         bench("replay-openb", command, asked.runs, lambda: read_trace(nodes, pods))
     if asked.only in (None, "engine"):
         engine.main()
-    if asked.only in (None, "tagging"):
-        tagging.main()
-    if asked.only in (None, "export"):
-        subprocess.run([sys.executable, "-m", "benchmarks.export"], check=True)
+    for name in MONEY:
+        if asked.only in (None, name):
+            subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
     for row in rows():
         if asked.only in (None, row["name"]):
             bench_row(row, asked.data / "kueue")
