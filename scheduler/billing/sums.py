@@ -15,6 +15,9 @@ from scheduler.domain.clock import CHINA
 Claim = tuple[str, int, str]
 """(programme, claim year, tenant)."""
 
+ContractClaim = tuple[str, str]
+"""(contract, programme)."""
+
 Commitment = tuple[str, str, str]
 """(tenant, contract or nothing, day of grant)."""
 
@@ -50,6 +53,7 @@ class Sums:
     jobs: dict[str, JobBooks] = field(default_factory=dict)
     contracts: dict[str, int] = field(default_factory=dict)
     claims: dict[Claim, int] = field(default_factory=dict)
+    contract_claims: dict[ContractClaim, int] = field(default_factory=dict)
     time: dict[Held, dict[str, int]] = field(default_factory=dict)
     """What became of the time of attempts: `BILLED`, or why it is free."""
     facts: set[str] = field(default_factory=set)
@@ -68,6 +72,9 @@ class Sums:
         if record["voucher_programme"] is not None:
             year = datetime.fromisoformat(record["period_start"]).astimezone(CHINA).year
             _count(self.claims, (record["voucher_programme"], year, record["tenant"]), micros(record["voucher_estimate"]))
+            if record["contract"] is not None:
+                claim = record["contract"], record["voucher_programme"]
+                _count(self.contract_claims, claim, micros(record["voucher_estimate"]))
         if record["attempt"] is not None:
             held = Held(record["attempt"], record["job"], record["tenant"], record["cluster"], record["item"])
             free = record["reason"] if record["kind"] == RecordKind.UNBILLED else BILLED
@@ -83,6 +90,8 @@ class Sums:
             _count(self.contracts, contract, amount)
         for claim, amount in later.claims.items():
             _count(self.claims, claim, amount)
+        for claimed, amount in later.contract_claims.items():
+            _count(self.contract_claims, claimed, amount)
         for held, parts in later.time.items():
             for free, units in parts.items():
                 _count(self.time.setdefault(held, {}), free, units)
@@ -90,6 +99,22 @@ class Sums:
             _count(self.charged, attempt, amount)
         self.facts |= later.facts
         self.contracted_micros += later.contracted_micros
+
+
+@dataclass
+class Settled:
+    """What settlements change, computed from them and the records they are about: what was decided less what the records count for
+    without it. `unlike` names settlements whose columns do not say what they said when they came."""
+
+    claims: dict[Claim, int] = field(default_factory=dict)
+    contract_claims: dict[ContractClaim, int] = field(default_factory=dict)
+    unlike: list[str] = field(default_factory=list)
+
+    def count(self, claim: Claim, contract: str | None, amount: int) -> None:
+        """Count what one settlement that holds changes."""
+        _count(self.claims, claim, amount)
+        if contract is not None:
+            _count(self.contract_claims, (contract, claim[0]), amount)
 
 
 @dataclass
@@ -106,6 +131,9 @@ class Stored:
     """The tenant of each job that has sums."""
     contracts: dict[str, int] = field(default_factory=dict)
     claims: dict[Claim, int] = field(default_factory=dict)
+    contract_claims: dict[ContractClaim, int] = field(default_factory=dict)
+    settled: Settled = field(default_factory=Settled)
+    settlement_uses: dict[Claim, int] = field(default_factory=dict)
     facts: dict[str, bool] = field(default_factory=dict)
     allocated: dict[Held, int] = field(default_factory=dict)
     astray: list[str] = field(default_factory=list)
@@ -126,6 +154,11 @@ def findings(sums: Sums, stored: Stored) -> dict[str, Break | None]:
         "job_sums_equal_records": _first(_jobs_unequal(sums, stored)),
         "contract_sums_equal_records": _first(_unequal("contract_uses", stored.contracts, sums.contracts)),
         "claim_sums_equal_records": _first(_unequal("subsidy_uses", stored.claims, sums.claims)),
+        "settlements_as_they_came": _first(
+            Break(0, name, "settlements: a column is not what was said") for name in stored.settled.unlike
+        ),
+        "settled_sums_equal_settlements": _first(_unequal("settlement_uses", stored.settlement_uses, stored.settled.claims)),
+        "contract_claims_equal_records": _first(_contract_claims_unequal(sums, stored)),
         "reservations_equal_records": _first(_reservations_unequal(sums, stored)),
         "commitments_equal_reservations": _first(_commitments_unequal(stored)),
         "attempt_seconds_conserved": _first(_not_conserved("attempt", sums, stored)),
@@ -180,6 +213,13 @@ def _unequal(table: str, stored: Mapping[Key, int], summed: Mapping[Key, int]) -
         found, due = stored.get(key, 0), summed.get(key, 0)
         if found != due:
             yield Break(0, _told(key), f"{table}: {found} is counted, its records say {due}")
+
+
+def _contract_claims_unequal(sums: Sums, stored: Stored) -> Iterator[Break]:
+    due = dict(sums.contract_claims)
+    for claim, amount in stored.settled.contract_claims.items():
+        _count(due, claim, amount)
+    yield from _unequal("claim_uses", stored.contract_claims, due)
 
 
 def _reservations_unequal(sums: Sums, stored: Stored) -> Iterator[Break]:

@@ -25,17 +25,20 @@ from scheduler.domain.states import ATTEMPT_FINAL
 from scheduler.service.account import held_by
 from scheduler.service.budgets import NO_CONTRACT
 from scheduler.service.journal import FEED
+from scheduler.service.settlements import settled_sums
 from scheduler.service.tags import claim_day
 from scheduler.store.budget_tables import CommitmentRow, ReservationRow
 from scheduler.store.database import CITY, Database
 from scheduler.store.tables import (
     AttemptRow,
+    ClaimUseRow,
     ContractUseRow,
     CostContextRow,
     CostRecordRow,
     JobCostRow,
     JobRow,
     JournalHeadRow,
+    SettlementUseRow,
     SubsidyUseRow,
 )
 
@@ -199,6 +202,10 @@ def _stored(session: Session) -> Stored:
         stored.owners[row.job_id] = owner
     stored.contracts = {row.contract_id: row.used_micros for row in session.scalars(select(ContractUseRow))}
     stored.claims = {(row.programme, row.year, row.tenant_id): row.used_micros for row in session.scalars(select(SubsidyUseRow))}
+    stored.contract_claims = {(row.contract_id, row.programme): row.used_micros for row in session.scalars(select(ClaimUseRow))}
+    stored.settled = settled_sums(session)
+    changes = session.scalars(select(SettlementUseRow))
+    stored.settlement_uses = {(row.programme, row.year, row.tenant_id): row.change_micros for row in changes}
     for each in session.scalars(select(ReservationRow).execution_options(yield_per=BATCH)):
         amounts = each.reserved_micros, each.posted_micros, each.voided_micros
         stored.reservations[each.attempt_id] = Reserved((each.tenant_id, each.contract, each.day), *amounts)

@@ -9,6 +9,7 @@ So the order in which settlements, revisions and reversals of records arrive mak
 taken back, before or after, holds until the ledger decides anew: what was paid is paid until it says that it has it back.
 """
 
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -17,9 +18,10 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from scheduler.billing.journal import Row, canonical
+from scheduler.billing.sums import Settled
 from scheduler.contract.settlement import Decision, Settlement
 from scheduler.domain.money import parse_cny
-from scheduler.service.journal import find_record, lock_journal
+from scheduler.service.journal import find_record, lock_journal, sequence_of
 from scheduler.service.uses import Claim, change_claim, change_use, settled
 from scheduler.store.tables import CostRecordRow, ReversalRow, SettlementRow
 
@@ -50,7 +52,7 @@ def settle(session: Session, settlement: Settlement, now: datetime) -> Settlemen
     record = orjson.loads(row.payload)
     _check(session, settlement, row, record)
     holds = settled(session, row.sequence, settlement.programme)
-    before = holds.amount_micros if holds is not None else _estimate(session, row, record, settlement.programme)
+    before = holds.amount_micros if holds is not None else _estimate(session, row.sequence, record, settlement.programme)
     amount = parse_cny(settlement.amount)
     after = before if holds is not None and holds.revision > settlement.revision else amount
     change_use(session, Claim.of(record, settlement.programme), after - before)
@@ -97,9 +99,9 @@ def _check(session: Session, settlement: Settlement, row: Row, record: dict[str,
         raise SettlementError("settlement_revision_taken", "revision", revision=settlement.revision, **numbers)
 
 
-def _estimate(session: Session, row: Row, record: dict[str, Any], programme: str) -> int:
+def _estimate(session: Session, sequence: int, record: dict[str, Any], programme: str) -> int:
     """What a record counts for under a programme while nothing is settled."""
-    if record["voucher_programme"] != programme or session.get(ReversalRow, row.sequence) is not None:
+    if record["voucher_programme"] != programme or session.get(ReversalRow, sequence) is not None:
         return 0
     return parse_cny(record["voucher_estimate"])
 
@@ -114,3 +116,35 @@ def settled_micros(session: Session, job: str) -> int | None:
     )
     holding = {(record, programme): micros for record, programme, micros in session.execute(query)}
     return sum(holding.values()) if holding else None
+
+
+def settled_sums(session: Session) -> Settled:
+    """What all settlements that hold change, computed anew from them and the records they are about.
+
+    Records that cannot be read are left out: the chain tells of those.
+    """
+    found = Settled()
+    holding: dict[tuple[int, str], tuple[SettlementRow, CostRecordRow | None]] = {}
+    about = CostRecordRow.sequence == SettlementRow.record_sequence
+    wanted = select(SettlementRow, CostRecordRow).outerjoin(CostRecordRow, about).order_by(SettlementRow.revision)
+    row: CostRecordRow | None
+    for settlement, row in session.execute(wanted):
+        if row is None or row.tenant_id != settlement.tenant_id or not _as_it_came(settlement):
+            found.unlike.append(settlement.id)
+        holding[settlement.record_sequence, settlement.programme] = settlement, row
+    for (_, programme), (settlement, record_row) in holding.items():
+        with suppress(orjson.JSONDecodeError, KeyError):
+            record = orjson.loads(record_row.payload if record_row is not None else "{}")
+            change = settlement.amount_micros - _estimate(session, settlement.record_sequence, record, programme)
+            found.count(Claim.of(record, programme), record["contract"], change)
+    return found
+
+
+def _as_it_came(row: SettlementRow) -> bool:
+    """Whether the columns are what the settlement said."""
+    try:
+        said = orjson.loads(row.body)
+        told = (said["id"], sequence_of(said["record"]), said["programme"], said["revision"], parse_cny(said["amount"]))
+    except (KeyError, TypeError, ValueError):
+        return False
+    return told == (row.id, row.record_sequence, row.programme, row.revision, row.amount_micros)

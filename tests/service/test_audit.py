@@ -11,14 +11,17 @@ import pytest
 from sqlalchemy import Table, select, text
 
 from scheduler.billing.journal import Head
+from scheduler.contract.cost import RecordKind
 from scheduler.domain.states import AttemptState
 from scheduler.service import audit as audit_module
 from scheduler.service.audit import Audit, audit
+from scheduler.service.settlements import settle
 from scheduler.store.database import CITY, Database
 from scheduler.store.tables import AttemptRow, Base, JournalHeadRow
 from tests.builders import NOW, add_attempt, add_job, after
 from tests.service.test_account import run_hours, save_at
-from tests.service.test_meter import HOUR, again, end, post, running
+from tests.service.test_meter import HOUR, again, end, post, records, running
+from tests.service.test_settlements import settlement
 
 A = AttemptState
 
@@ -29,6 +32,9 @@ WATCHED = {
     "contract_uses": None,
     "subsidy_uses": None,
     "journal_heads": None,
+    "claim_uses": None,
+    "settlement_uses": None,
+    "settlements": ("id", "tenant_id", "record_sequence", "programme", "revision", "amount_micros"),
     "attempts": ("id", "job_id", "tenant_id", "cluster_id", "granted_at", "metered_until"),
 }
 """Every column (None) or those of a table that say what was held."""
@@ -65,6 +71,10 @@ def posted(city: Database) -> Database:
     running(city)
     while post(city, after(hours=5), timedelta(0)):
         pass
+    charged = [record for record in records(city) if record.kind is RecordKind.USAGE and record.voucher_programme]
+    for revision, record in enumerate((charged[0], charged[0], charged[-1]), start=1):  # the first was taken back
+        with city.write(CITY) as session:
+            settle(session, settlement(record.sequence, record=record.id, amount="0.01", revision=revision), after(hours=6))
     return city
 
 
@@ -106,7 +116,7 @@ def test_a_character_changed_in_any_column_of_any_row_is_found(posted: Database,
 
 def test_a_card_fewer_in_what_an_attempt_held_is_found(posted: Database) -> None:
     with posted.write(CITY) as session:
-        attempt = session.scalars(select(AttemptRow).where(AttemptRow.cards == 8)).first()
+        attempt = session.scalars(select(AttemptRow).where(AttemptRow.cards == 8).order_by(AttemptRow.id)).first()
         assert attempt is not None
         attempt.placements = [{**attempt.placements[0], "devices": attempt.placements[0]["devices"][1:]}]
         name = attempt.id
