@@ -2,11 +2,12 @@
 
 Enter at `agent.run`, the loop, or `agent.once`, one report. The story in order:
 
-- `probes/`      one file per vendor behind one small interface (`probes.probe.Probe`); `probes.shipped()` lists them
+- `probes/`      one file per vendor behind one small interface (`probes.probe.Probe`); `probes.shipped()` lists them.
+                 `probes/tool.py` runs a vendor's command, `probes/child.py` keeps a vendor's library in a process of its own
 - `watch.py`     runs every probe side by side, each cut off at a deadline
 - `collect.py`   probes' readings + the host + the catalogue -> one `NodeReport`
 - `agent.py`     reports it at the pace the city asks for, and backs off when the city is away
 - `command.py`   `suanwang agent node`
 
-A new vendor is one file in `probes/`, one line in `probes.shipped()` and one fixture in `tests/agents/node/`.
+A new vendor is one file in `probes/`, its name in `probes.shipped()` and one fixture in `tests/agents/node/fixtures/`.
 """

@@ -1,9 +1,11 @@
-"""NVIDIA cards through NVML, by the real binding (`nvidia-ml-py`, imported as `pynvml`).
+"""Cards through NVML, by the real binding (`nvidia-ml-py`, imported as `pynvml`): NVIDIA's, and whose library speaks NVML.
 
-The binding loads `libnvidia-ml.so.1` by that name: another library is chosen with `LD_LIBRARY_PATH`, as for nvidia-smi.
-NVML stays initialised between probes, because starting it wakes the driver and costs more than all reads together.
+The binding knows one library a process: it is set before its first use, by `nvidia` or `iluvatar`, in a process of its own
+(`probes/child.py`). NVML stays initialised between probes, because starting it wakes the driver and costs more than all reads
+together.
 """
 
+import ctypes
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -47,13 +49,28 @@ class Nvml(Protocol):
     def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: Any, index: int) -> Any: ...
 
 
+def nvidia(library: str) -> "NvmlProbe":
+    """The probe of a child process that reads NVIDIA's cards through `library`. Raises OSError where it cannot be loaded."""
+    return _through(library, "nvidia")
+
+
+def iluvatar(library: str) -> "NvmlProbe":
+    """The same for Iluvatar's ixML."""
+    return _through(library, "iluvatar")
+
+
+def _through(library: str, vendor: str) -> "NvmlProbe":
+    pynvml.nvmlLib = ctypes.CDLL(library)
+    return NvmlProbe(pynvml, vendor)
+
+
 class NvmlProbe:
     """Every card NVML lists. A card that was seen before and can no longer be identified is reported as lost."""
 
     name = "nvml"
 
-    def __init__(self, nvml: Nvml = pynvml) -> None:
-        self._nvml = nvml
+    def __init__(self, nvml: Nvml = pynvml, vendor: str = "nvidia") -> None:
+        self._nvml, self._vendor = nvml, vendor
         self._initialised = False
         self._seen: dict[int, Device] = {}
         self._islands: dict[str, int] = {}
@@ -106,7 +123,7 @@ class NvmlProbe:
             return replace(self._seen[index], sensors=Sensors(), health=Health.LOST, health_reasons=(reason,))
         device = self._seen.get(index)
         if device is None or device.uuid != uuid:
-            device = Device(index=index, vendor="nvidia", model=model, uuid=uuid)
+            device = Device(index=index, vendor=self._vendor, model=model, uuid=uuid)
         self._seen[index] = self._sensed(handle, device)
         return self._seen[index]
 

@@ -37,8 +37,9 @@ class Partition:
 class Device:
     """One card in its vendor's own words: `model` is not yet canonical, `index` is the vendor's numbering.
 
-    `pci_vendor_id` is four lower-case hexadecimal digits. `health_reasons` are stable codes such as `reset_required`. Devices of
-    equal `link_island` are joined by the vendor's links, directly or through a switch.
+    `pci_vendor_id` is four lower-case hexadecimal digits, `pci_address` as the kernel writes it (`0000:c1:00.0`).
+    `health_reasons` are stable codes such as `reset_required`; a healthy card may have some, which are told. Devices of equal
+    `link_island` are joined by the vendor's links, directly or through a switch.
     """
 
     index: int
@@ -47,6 +48,7 @@ class Device:
     uuid: str
     memory_bytes: int | None = None
     pci_vendor_id: str | None = None
+    pci_address: str | None = None
     link_island: int | None = None
     mig: Partition | None = None
     sensors: Sensors = field(default_factory=Sensors)
@@ -68,7 +70,7 @@ class Reading:
 
 
 class Probe(Protocol):
-    """One vendor's interface to its cards.
+    """One vendor's interface to its cards: `probe` finds them, describes them and samples their sensors, in one call.
 
     `probe` is called every few seconds from a thread of its own, never twice at once, and may keep state between calls.
     No library, no driver or no card is an empty reading. Whatever it raises is reported as this probe's error and stops

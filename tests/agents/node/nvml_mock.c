@@ -1,7 +1,11 @@
 /* A machine with two cards, as libnvidia-ml.so.1 would tell it: an H800 without a power sensor, and a card of a model
- * nobody knows with three uncorrected ECC errors. MOCK_NVML_INIT is the code nvmlInit answers, 0 (success) by default. */
+ * nobody knows with three uncorrected ECC errors. MOCK_NVML_INIT is the code nvmlInit answers, 0 (success) by default; MOCK_NVML_TROUBLE
+ * makes a read `crash` or `hang`, and `print` what does not belong there. */
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { SUCCESS = 0, NOT_SUPPORTED = 3 };
 typedef struct card { const char *name, *uuid; unsigned long long memory, used, ecc; unsigned utilisation, power, celsius; } card;
@@ -18,7 +22,14 @@ int nvmlInitWithFlags(unsigned flags) { const char *code = getenv("MOCK_NVML_INI
 int nvmlShutdown(void) { return SUCCESS; }
 int nvmlSystemGetDriverVersion(char *out, unsigned size) { strncpy(out, "550.54.15", size); return SUCCESS; }
 int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = 12040; return SUCCESS; }
-int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return SUCCESS; }
+int nvmlDeviceGetCount_v2(unsigned *count) {
+    const char *trouble = getenv("MOCK_NVML_TROUBLE");
+    if (trouble && !strcmp(trouble, "crash")) raise(SIGSEGV);
+    if (trouble && !strcmp(trouble, "hang")) for (;;) pause();
+    if (trouble && !strcmp(trouble, "print")) { printf("{}\n"); fflush(stdout); }
+    *count = 2;
+    return SUCCESS;
+}
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, card **out) { *out = &cards[index]; return SUCCESS; }
 int nvmlDeviceGetName(card *c, char *out, unsigned size) { strncpy(out, c->name, size); return SUCCESS; }
 int nvmlDeviceGetUUID(card *c, char *out, unsigned size) { strncpy(out, c->uuid, size); return SUCCESS; }

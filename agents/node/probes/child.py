@@ -1,0 +1,127 @@
+"""A probe of a C library, run in a child process: a library that hangs is killed, and one that crashes takes no agent with it.
+
+The child is this module, `python -m agents.node.probes.child FACTORY LIBRARY`. It answers each line it is sent with one line
+of JSON, and lives on between calls, so that the library stays initialised. What the library itself prints is thrown away.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from importlib import import_module
+from threading import Event, Timer
+from typing import IO, Any, cast
+
+from agents.node.probes.probe import Device, Instance, Partition, Probe, Reading, Sensors
+from scheduler.domain.hardware import Health
+
+DEADLINE_SECONDS = 4.5
+"""For one answer; below the watch's own deadline, so that the child is killed and a new one is tried the next time."""
+ENDING_SECONDS = 0.2
+"""How long a child that gave no answer may take to end by itself, so that what is reported is its own end."""
+MAX_ANSWER_BYTES = 2**20
+
+
+class ChildError(RuntimeError):
+    """The child hung, died or raised; its own words are in the message."""
+
+
+class ChildProbe:
+    """The probe that `factory` (`module:function`) makes of a library's name, in a child of its own.
+
+    A library that the loader does not find is an empty reading, and starts no child.
+    """
+
+    def __init__(self, name: str, factory: str, library: str, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+        self.name = name
+        self._factory, self._library, self._deadline_seconds = factory, library, deadline_seconds
+        self._child: subprocess.Popen[bytes] | None = None
+
+    def probe(self) -> Reading:
+        """Raises ChildError."""
+        if self._child is None:
+            try:
+                ctypes.CDLL(self._library)
+            except OSError:
+                return Reading()
+            self._child = _start(self._factory, self._library)
+        answer = self._answer(self._child)
+        if "raised" in answer:
+            raise ChildError(answer["raised"])
+        return _reading(answer)
+
+    def _answer(self, child: subprocess.Popen[bytes]) -> Any:
+        asks, answers = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)
+        expired = Event()
+
+        def cut_off() -> None:
+            expired.set()
+            child.kill()
+
+        timer = Timer(self._deadline_seconds, cut_off)
+        timer.start()
+        try:
+            asks.write(b"\n")
+            asks.flush()
+            return json.loads(answers.readline(MAX_ANSWER_BYTES))
+        except (OSError, ValueError) as error:
+            self._child = None
+            for pipe in (asks, answers):
+                with suppress(OSError):
+                    pipe.close()
+            with suppress(subprocess.TimeoutExpired):
+                child.wait(ENDING_SECONDS)
+            child.kill()
+            status = child.wait()
+            raise ChildError(f"{self._library} {_end(status, expired.is_set())}") from error
+        finally:
+            timer.cancel()
+
+
+def _end(status: int, expired: bool) -> str:
+    if expired:
+        return "did not answer in time, and its process was killed"
+    return (
+        f"crashed: its process died of {signal.Signals(-status).name}" if status < 0 else f"ended its process with status {status}"
+    )
+
+
+def _start(factory: str, library: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", __name__, factory, library]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def _reading(answer: Any) -> Reading:
+    """The reading that `asdict` took apart."""
+    return Reading(**answer | {"devices": tuple(map(_device, answer["devices"]))})
+
+
+def _device(said: Any) -> Device:
+    mig = said["mig"] and Partition(said["mig"]["slices"], tuple(Instance(**instance) for instance in said["mig"]["instances"]))
+    whole = {"mig": mig, "sensors": Sensors(**said["sensors"]), "health": Health(said["health"])}
+    return Device(**said | whole | {"health_reasons": tuple(said["health_reasons"])})
+
+
+def _serve(factory: str, library: str) -> None:
+    """Answers until nobody asks any more; what is written to the usual output never mixes with the answers."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    module, _, function = factory.partition(":")
+    make: Callable[[str], Probe] = getattr(import_module(module), function)
+    probe = make(library)
+    for _ in sys.stdin:
+        try:
+            answer = asdict(probe.probe())
+        except Exception as error:
+            answer = {"raised": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the agent decides when to stop, and closes our input then
+    _serve(*sys.argv[1:])

@@ -1,0 +1,10 @@
+"""Iluvatar through ixML: `libixml.so` exports NVML's functions, so the NVML probe reads it under that name.
+
+A board with two chips is two devices.
+"""
+
+from agents.node.probes.child import ChildProbe
+
+
+def probe() -> ChildProbe:
+    return ChildProbe("ixml", "agents.node.probes.nvml:iluvatar", "libixml.so")
