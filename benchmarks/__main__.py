@@ -1,6 +1,6 @@
 """Every benchmark, several times over, and the table of all results: `make bench DATA=DIR`, or `python -m benchmarks --data DIR`.
 
-DIR has what others publish, in folders named kueue, openb, muri and itp_elasticflow; what is not there is said and left
+DIR has what others publish, in folders named kueue, openb, muri, itp_elasticflow and philly; what is not there is said and left
 out, and its row in the table is what was measured last. `--only NAME` runs one. Data of others is never copied here: only results.
 """
 
@@ -26,7 +26,7 @@ RESULTS = Path(__file__).parent / "results"
 RECIPE = "nodes=1500,jobs=8000,seed=1"
 
 
-MODULES = (("openb", "openb"), ("muri", "muri"), ("itp", "itp_elasticflow"))
+MODULES = (("openb", "openb"), ("muri", "muri"), ("itp", "itp_elasticflow"), ("philly", "philly"))
 """Benchmarks with a command of their own, and a folder of data each."""
 
 MONEY = ("tagging", "posting", "verify", "export")

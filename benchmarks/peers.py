@@ -1,5 +1,6 @@
-"""Peers' policies on Muri's traces, simulated as their authors mean them: whoever goes first by a rank is served, everybody may be
-stopped at any moment at no cost, and a gang fits wherever as many cards are free. That is kinder to them than any real cluster.
+"""Peers' policies on traces of interruptible jobs, simulated as their authors mean them: whoever goes first by a rank is served,
+everybody may be stopped at any moment at no cost, and a gang fits wherever as many cards are free. That is kinder to them than any
+real cluster.
 """
 
 from collections.abc import Callable

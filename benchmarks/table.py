@@ -26,19 +26,28 @@ def table() -> Iterator[str]:
     yield "| workload | peers | bound | ours | command |"
     yield "|---|---|---|---|---|"
     for row in yaml.safe_load((HERE / "table.yaml").read_text("utf-8")):
-        yield f"| {row['workload']} | {row['peers']} | {row['bound']} | {ours(row)} | `{row['command']}` |"
+        yield f"| {row['workload']} | {figures(row, 'peers')} | {row['bound']} | {ours(row)} | `{row['command']}` |"
 
 
 def ours(row: dict[str, Any]) -> str:
-    """Our figure as a row writes it, and whether a bound of it is not reached; a result that is not there is said to be missing."""
+    """Our figure as a row writes it, and whether a bound of it is not reached."""
+    figure, result = figures(row, "ours"), _result(row)
+    kept = result is None or all(_kept(result, field, bound) for field, bound in row.get("keep", {}).items())
+    return figure if kept else f"**{figure}: not reached**"
+
+
+def figures(row: dict[str, Any], column: str) -> str:
+    """What a row writes in a column, with the figures it names; a result that is not there is said to be missing. Peers that run
+    beside us are named in `peers`."""
+    text, result = str(row[column]), _result(row)
+    if result is None:
+        return "not measured" if FIELD.search(text) else text
+    return FIELD.sub(lambda found: format(_at(result, found[1]), (found[2] or ":")[1:]), text)
+
+
+def _result(row: dict[str, Any]) -> Any:
     path = HERE / "results" / row["result"]
-    if not path.is_file():
-        return "not measured"
-    result = json.loads(path.read_text("utf-8"))
-    figure = FIELD.sub(lambda found: format(_at(result, found[1]), (found[2] or ":")[1:]), row["ours"])
-    return (
-        figure if all(_kept(result, field, bound) for field, bound in row.get("keep", {}).items()) else f"**{figure}: not reached**"
-    )
+    return json.loads(path.read_text("utf-8")) if path.is_file() else None
 
 
 def _kept(result: Any, field: str, bound: str) -> bool:

@@ -46,6 +46,8 @@ class Outcome:
     """The milli-cards allocated after each moment at which something changed."""
     preemptions: int = 0
     lost_card_seconds: int = 0
+    delays: Sequence[int] = ()
+    """Of jobs that may be stopped: how much longer each was there than it takes, in the order of `completions`."""
 
 
 def replay(trace: Trace, progress: Progress | None = None, by_demand: bool = False) -> Outcome:

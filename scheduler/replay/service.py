@@ -88,6 +88,7 @@ class _Counts:
     reasons: Counter[str] = field(default_factory=Counter)
     waits: list[int] = field(default_factory=list)
     completions: list[int] = field(default_factory=list)
+    delays: list[int] = field(default_factory=list)
     levels: list[int] = field(default_factory=list)
     decisions: int = 0
     card_milli: int = 0
@@ -152,6 +153,7 @@ class _Service:
             self._release(id_)
             work = self.works[id_]
             self.counts.completions.append(self.now - work.job.submitted_at)
+            self.counts.delays.append(self.counts.completions[-1] - work.takes)
             self.seen.append(Seen(cards_asked(work.job), work.takes // SECOND, ended=True))
 
     def _is_stale(self, _at: int, started_at: int, id_: str) -> bool:
@@ -298,6 +300,7 @@ class _Service:
             levels=counts.levels,
             preemptions=counts.preemptions,
             lost_card_seconds=counts.lost_card_micros // SECOND,
+            delays=counts.delays,
         )
 
 
