@@ -7,6 +7,7 @@ vendor and model, by PCI vendor id as a fallback, and is `unknown` otherwise.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -24,6 +25,26 @@ class Health(StrEnum):
     HEALTHY = "healthy"
     DEGRADED = "degraded"
     LOST = "lost"
+
+
+class ResourceUnit(StrEnum):
+    """What one of an extended resource of Kubernetes is. Only cards, dies and instances may be counted as hardware."""
+
+    CARD = "card"
+    DIE = "die"
+    INSTANCE = "instance"
+    TOKEN = "token"  # noqa: S105 -- a share that a plugin sells, no secret
+    SHARE = "share"
+
+
+@dataclass(frozen=True, slots=True)
+class KubernetesResource:
+    """An extended resource by its name, in which `*` stands for anything. `unit` is None where its plugin decides."""
+
+    name: str
+    vendor: str
+    unit: ResourceUnit | None
+    source: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +78,7 @@ class Catalogue:
     entries: tuple[CatalogueEntry, ...]
     by_name: Mapping[tuple[str, str], CatalogueEntry]
     vendor_by_pci: Mapping[str, tuple[str, HardwareClass]]
+    kubernetes_resources: tuple[KubernetesResource, ...] = ()
 
     def identify(self, vendor: str, reported_model: str, pci_vendor_id: str | None = None) -> Identity:
         """The class of a device: by vendor and model, else by PCI vendor id, else `unknown`."""
@@ -67,6 +89,10 @@ class Catalogue:
         if known is not None:
             return Identity(known[0], reported_model, known[1])
         return Identity(vendor, reported_model, HardwareClass.UNKNOWN)
+
+    def kubernetes_resource(self, name: str) -> KubernetesResource | None:
+        """The first row that fits the name of an extended resource; None where it is nobody's that the catalogue knows."""
+        return next((row for row in self.kubernetes_resources if fnmatchcase(name, row.name)), None)
 
     def nominal_memory_bytes(self, vendor: str, model: str) -> int | None:
         """What a model is sold with; tools report a little less. None for a model that is not in the catalogue."""
@@ -87,6 +113,7 @@ def parse_catalogue(document: Mapping[str, Any]) -> Catalogue:
         entries=entries,
         by_name=_index(entries),
         vendor_by_pci={str(pci): (row["vendor"], HardwareClass(row["class"])) for pci, row in document["pci_vendors"].items()},
+        kubernetes_resources=tuple(map(_resource, document.get("kubernetes_resources", ()))),
     )
 
 
@@ -94,6 +121,11 @@ def parse_catalogue(document: Mapping[str, Any]) -> Catalogue:
 def shipped_catalogue() -> Catalogue:
     """The catalogue this release ships, `scheduler/domain/catalogue.yaml`."""
     return parse_catalogue(yaml.safe_load(files("scheduler.domain").joinpath("catalogue.yaml").read_text("utf-8")))
+
+
+def _resource(row: Mapping[str, Any]) -> KubernetesResource:
+    unit = row["unit"]
+    return KubernetesResource(row["name"], row["vendor"], None if unit is None else ResourceUnit(unit), row["source"])
 
 
 def _entry(row: Mapping[str, Any]) -> CatalogueEntry:

@@ -94,3 +94,44 @@ def test_two_vendors_may_use_one_name() -> None:
     catalogue = parse_catalogue(_catalogue({}, {"vendor": "other", "class": "foreign"}))
     assert catalogue.identify("acme", "X1").hardware_class is DOMESTIC
     assert catalogue.identify("other", "X1").hardware_class is FOREIGN
+
+
+@pytest.mark.parametrize(
+    ("name", "vendor", "unit"),
+    [
+        ("nvidia.com/gpu", "nvidia", "card"),
+        ("nvidia.com/mig-3g.40gb", "nvidia", "instance"),
+        ("nvidia.com/gpumem-percentage", "nvidia", "share"),
+        ("huawei.com/Ascend910", "huawei", "die"),
+        ("huawei.com/Ascend310P", "huawei", "die"),
+        ("huawei.com/Ascend910B3", "huawei", "token"),
+        ("huawei.com/Ascend910B3-memory", "huawei", "share"),
+        ("cambricon.com/mlu", "cambricon", "card"),
+        ("cambricon.com/mlu370", "cambricon", "card"),
+        ("cambricon.com/mlu.smlu.vmemory", "cambricon", "share"),
+        ("hygon.com/dcu", "hygon", "card"),
+        ("hygon.com/dcunum", "hygon", "token"),
+        ("metax-tech.com/sgpu", "metax", "token"),
+        ("mthreads.com/sgpu-core", "moorethreads", "share"),
+        ("iluvatar.com/gpu", "iluvatar", None),
+        ("iluvatar.ai/BI-V150-vgpu", "iluvatar", "token"),
+        ("kunlunxin.com/vxpu-memory", "kunlunxin", "share"),
+        ("birentech.com/1-4-gpu", "biren", "instance"),
+    ],
+)
+def test_a_kubernetes_resource_has_its_vendor_and_unit(name: str, vendor: str, unit: str | None) -> None:
+    row = shipped_catalogue().kubernetes_resource(name)
+    assert row is not None
+    assert (row.vendor, row.unit) == (vendor, unit)
+
+
+@pytest.mark.parametrize("name", ["cpu", "nvidia.com", "nvidia.com/gpu.shared", "huawei.com/ascend910", "example.com/gpu", ""])
+def test_a_resource_nobody_named_is_not_taken_for_one(name: str) -> None:
+    assert shipped_catalogue().kubernetes_resource(name) is None
+
+
+def test_every_resource_row_can_be_reached_and_says_where_it_comes_from() -> None:
+    catalogue = shipped_catalogue()
+    for row in catalogue.kubernetes_resources:
+        assert catalogue.kubernetes_resource(row.name.replace("*", "x")) == row
+        assert row.source
