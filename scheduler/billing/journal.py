@@ -26,8 +26,7 @@ class Break:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """Where a chain ends."""
 
     sequence: int = 0
