@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import pynvml
 
 from agents.node.probes.probe import Device, Instance, Partition, Reading, Sensors
+from agents.node.probes.xid import NvmlEvents, XidWatch
 from scheduler.domain.hardware import Health
 from scheduler.domain.mig import is_profile
 
@@ -25,7 +26,7 @@ CARD_FAULTS = {pynvml.NVML_ERROR_GPU_IS_LOST: "gpu_lost", pynvml.NVML_ERROR_RESE
 Value = TypeVar("Value")
 
 
-class Nvml(Protocol):
+class Nvml(NvmlEvents, Protocol):
     """The functions this probe calls. The module `pynvml` is one; each raises `pynvml.NVMLError`."""
 
     def nvmlInit(self) -> None: ...
@@ -35,12 +36,12 @@ class Nvml(Protocol):
     def nvmlDeviceGetCount(self) -> int: ...
     def nvmlDeviceGetHandleByIndex(self, index: int) -> Any: ...
     def nvmlDeviceGetName(self, handle: Any) -> str: ...
-    def nvmlDeviceGetUUID(self, handle: Any) -> str: ...
     def nvmlDeviceGetPciInfo(self, handle: Any) -> Any: ...
     def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any: ...
     def nvmlDeviceGetUtilizationRates(self, handle: Any) -> Any: ...
     def nvmlDeviceGetPowerUsage(self, handle: Any) -> int: ...
     def nvmlDeviceGetTemperature(self, handle: Any, sensor: int) -> int: ...
+    def nvmlDeviceGetTemperatureThreshold(self, handle: Any, threshold: int) -> int: ...
     def nvmlDeviceGetTotalEccErrors(self, handle: Any, error: int, counter: int) -> int: ...
     def nvmlDeviceGetRemappedRows(self, handle: Any) -> tuple[int, int, int, int]: ...
     def nvmlDeviceGetP2PStatus(self, one: Any, other: Any, capability: int) -> int: ...
@@ -72,6 +73,7 @@ class NvmlProbe:
     def __init__(self, nvml: Nvml = pynvml, vendor: str = "nvidia") -> None:
         self._nvml, self._vendor = nvml, vendor
         self._initialised = False
+        self._xids: XidWatch | None = None
         self._seen: dict[int, Device] = {}
         self._islands: dict[str, int] = {}
         """The island of NVLink each card is in, by UUID; as long as the cards are the same, it stays so."""
@@ -92,14 +94,17 @@ class NvmlProbe:
     def _restart_next_time(self) -> None:
         if self._initialised:
             self._initialised = False
+            self._xids = None
             with suppress(pynvml.NVMLError):
                 self._nvml.nvmlShutdown()
 
     def _read(self) -> Reading:
+        self._xids = self._xids or XidWatch(self._nvml)
+        self._xids.drain()
         devices, unidentified = [], []
         for index in range(self._nvml.nvmlDeviceGetCount()):
             try:
-                devices.append(self._device(index))
+                devices.append(self._device(index, self._xids))
             except pynvml.NVMLError as error:
                 unidentified.append(f"card {index} cannot be identified: {error}")
         reader = _Reader()
@@ -111,7 +116,7 @@ class NvmlProbe:
             error="; ".join(unidentified) or None,
         )
 
-    def _device(self, index: int) -> Device:
+    def _device(self, index: int, xids: XidWatch) -> Device:
         """Raises NVMLError for a card that cannot be identified and was never seen before."""
         try:
             handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
@@ -124,7 +129,8 @@ class NvmlProbe:
         device = self._seen.get(index)
         if device is None or device.uuid != uuid:
             device = Device(index=index, vendor=self._vendor, model=model, uuid=uuid)
-        self._seen[index] = self._sensed(handle, device)
+        xids.watch(handle, uuid)
+        self._seen[index] = self._sensed(handle, device, xids.reasons(uuid))
         return self._seen[index]
 
     def _linked(self, devices: Sequence[Device]) -> tuple[Device, ...]:
@@ -146,8 +152,11 @@ class NvmlProbe:
                 island = [min(joined) if number in joined else number for number in island]
         return {device.uuid: number for device, number in zip(devices, island, strict=True)}
 
-    def _sensed(self, handle: Any, device: Device) -> Device:
-        """The device as it is now. Its size and PCI vendor do not change, so a failed read leaves what was known of them."""
+    def _sensed(self, handle: Any, device: Device, xids: Sequence[str]) -> Device:
+        """The device as it is now, `xids` among what ails it.
+
+        Its size and PCI vendor do not change, so a failed read leaves what was known of them.
+        """
         nvml, reader = self._nvml, _Reader()
         pci = reader.read(nvml.nvmlDeviceGetPciInfo, handle)
         memory = reader.read(nvml.nvmlDeviceGetMemoryInfo, handle)
@@ -161,7 +170,9 @@ class NvmlProbe:
         current, _ = reader.read(nvml.nvmlDeviceGetMigMode, handle) or (0, 0)
         mig = self._partition(handle, reader) if current else None
         unreadable = ["mig_unreadable"] if current and mig is None else []
-        reasons = (*self._memory_faults(handle, reader), *unreadable, *reader.faults)
+        limit = reader.read(nvml.nvmlDeviceGetTemperatureThreshold, handle, pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN)
+        hot = ["over_temperature"] if limit and (sensors.temperature_celsius or 0) >= limit else []
+        reasons = (*self._memory_faults(handle, reader), *unreadable, *hot, *xids, *reader.faults)
         return replace(
             device,
             memory_bytes=memory.total if memory else device.memory_bytes,

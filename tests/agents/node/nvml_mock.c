@@ -1,17 +1,19 @@
 /* A machine with two cards, as libnvidia-ml.so.1 would tell it: an H800 without a power sensor, and a card of a model
  * nobody knows with three uncorrected ECC errors. MOCK_NVML_INIT is the code nvmlInit answers, 0 (success) by default; MOCK_NVML_TROUBLE
- * makes a read `crash` or `hang`, and `print` what does not belong there. */
+ * makes a read `crash` or `hang`, and `print` what does not belong there;
+ * MOCK_NVML_XID is the error the driver tells of the first card, once. */
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { SUCCESS = 0, NOT_SUPPORTED = 3 };
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, TIMEOUT = 10 };
 typedef struct card { const char *name, *uuid; unsigned long long memory, used, ecc; unsigned utilisation, power, celsius; } card;
 typedef struct { unsigned long long total, free, used; } memory_info;
 typedef struct { unsigned gpu, memory; } utilisation_rates;
 typedef struct { char legacy[16]; unsigned domain, bus, device, pci_device_id, pci_subsystem_id; char bus_id[32]; } pci_info;
+typedef struct { card *device; unsigned long long type, data; unsigned gpu_instance, compute_instance; } event;
 
 static card cards[] = {
     {"NVIDIA H800", "GPU-0", 85520809984ull, 1073741824ull, 0, 37, 0, 41},
@@ -39,4 +41,12 @@ int nvmlDeviceGetUtilizationRates(card *c, utilisation_rates *out) { out->gpu = 
 int nvmlDeviceGetPowerUsage(card *c, unsigned *out) { *out = c->power; return c->power ? SUCCESS : NOT_SUPPORTED; }
 int nvmlDeviceGetTemperature(card *c, int sensor, unsigned *out) { *out = c->celsius; return SUCCESS; }
 int nvmlDeviceGetTotalEccErrors(card *c, int type, int counter, unsigned long long *out) { *out = c->ecc; return SUCCESS; }
+int nvmlEventSetCreate(int **set) { static int one; *set = &one; return SUCCESS; }
+int nvmlDeviceRegisterEvents(card *c, unsigned long long types, int *set) { return types == 8 ? SUCCESS : NOT_SUPPORTED; }
+int nvmlEventSetWait_v2(int *set, event *out, unsigned milliseconds) {
+    const char *xid = getenv("MOCK_NVML_XID");
+    if (!xid || (*set)++) return TIMEOUT;
+    *out = (event){&cards[0], 8, strtoull(xid, NULL, 10), 0, 0};
+    return SUCCESS;
+}
 /* nvmlDeviceGetRemappedRows and nvmlDeviceGetMigMode are missing, as in an old driver. */

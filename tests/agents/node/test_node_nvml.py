@@ -12,6 +12,7 @@ from typing import Any
 import pynvml
 import pytest
 
+from agents.node.probes.child import ChildProbe
 from agents.node.probes.nvml import NvmlProbe
 from agents.node.probes.probe import Instance, Partition, Reading, Sensors
 from scheduler.domain.hardware import Health
@@ -30,6 +31,9 @@ class FakeNvml:
         self.instances: dict[int, str] = {}
         self.links: set[tuple[int, int]] = set()
         self.pairs_asked = 0
+        self.slowdown_celsius = 87
+        self.watched: list[int] = []
+        self.xids: list[tuple[int, int]] = []
 
     def _fail(self, function: str, card: int | None = None) -> None:
         if function in self.broken and (self.broken_card is None or card == self.broken_card):
@@ -84,6 +88,26 @@ class FakeNvml:
     def nvmlDeviceGetTemperature(self, handle: int, sensor: int) -> int:
         self._fail("nvmlDeviceGetTemperature", handle)
         return 41
+
+    def nvmlDeviceGetTemperatureThreshold(self, handle: int, threshold: int) -> int:
+        self._fail("nvmlDeviceGetTemperatureThreshold", handle)
+        assert threshold == pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN
+        return self.slowdown_celsius
+
+    def nvmlEventSetCreate(self) -> object:
+        self._fail("nvmlEventSetCreate")
+        return self.xids
+
+    def nvmlDeviceRegisterEvents(self, handle: int, types: int, events: Any) -> None:
+        self._fail("nvmlDeviceRegisterEvents", handle)
+        self.watched.append(handle)
+
+    def nvmlEventSetWait_v2(self, events: Any, milliseconds: int) -> Any:
+        assert events is self.xids and milliseconds == 0
+        if not self.xids:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_TIMEOUT)
+        card, code = self.xids.pop(0)
+        return SimpleNamespace(device=card, eventType=pynvml.nvmlEventTypeXidCriticalError, eventData=code)
 
     def nvmlDeviceGetTotalEccErrors(self, handle: int, error: int, counter: int) -> int:
         self._fail("nvmlDeviceGetTotalEccErrors", handle)
@@ -191,6 +215,10 @@ def _lost(nvml: FakeNvml) -> None:
     nvml.broken = dict.fromkeys(("nvmlDeviceGetPowerUsage", "nvmlDeviceGetTemperature"), pynvml.NVML_ERROR_GPU_IS_LOST)
 
 
+def _too_hot(nvml: FakeNvml) -> None:
+    nvml.slowdown_celsius = 41
+
+
 @pytest.mark.parametrize(
     ("break_it", "health", "reason"),
     [
@@ -199,6 +227,7 @@ def _lost(nvml: FakeNvml) -> None:
         (_mig, Health.DEGRADED, "mig_unreadable"),
         (_reset_required, Health.DEGRADED, "reset_required"),
         (_lost, Health.LOST, "gpu_lost"),
+        (_too_hot, Health.DEGRADED, "over_temperature"),
     ],
 )
 def test_what_ails_a_card_is_said_once(break_it: Callable[[FakeNvml], None], health: Health, reason: str) -> None:
@@ -206,6 +235,31 @@ def test_what_ails_a_card_is_said_once(break_it: Callable[[FakeNvml], None], hea
     break_it(nvml)
     (card,) = NvmlProbe(nvml).probe().devices
     assert (card.health, card.health_reasons) == (health, (reason,))
+
+
+def test_an_xid_that_speaks_of_the_card_stays_until_nvml_is_started_afresh() -> None:
+    nvml = FakeNvml(count=2)
+    probe = NvmlProbe(nvml)
+    probe.probe()
+    nvml.xids += [(1, 31), (1, 94), (0, 13), (1, 79), (1, 94)]
+    for _ in range(2):
+        sound, ill = probe.probe().devices
+        assert (sound.health, sound.health_reasons) == (Health.HEALTHY, ())
+        assert (ill.health, ill.health_reasons) == (Health.DEGRADED, ("xid_94", "xid_79"))
+    assert nvml.watched == [0, 1], "watched once"
+    nvml.broken = {"nvmlDeviceGetCount": pynvml.NVML_ERROR_UNINITIALIZED}
+    with pytest.raises(pynvml.NVMLError):
+        probe.probe()
+    nvml.broken = {}
+    assert [card.health_reasons for card in probe.probe().devices] == [(), ()]
+
+
+@pytest.mark.parametrize("missing", ["nvmlEventSetCreate", "nvmlDeviceRegisterEvents", "nvmlDeviceGetTemperatureThreshold"])
+def test_a_driver_without_events_or_limits_tells_the_cards_all_the_same(missing: str) -> None:
+    nvml = FakeNvml()
+    nvml.broken = {missing: pynvml.NVML_ERROR_NOT_SUPPORTED}
+    (card,) = NvmlProbe(nvml).probe().devices
+    assert (card.health, card.health_reasons) == (Health.HEALTHY, ())
 
 
 def test_a_card_that_falls_off_the_bus_stays_on_the_report_as_lost() -> None:
@@ -313,6 +367,14 @@ def test_the_real_binding_reads_a_library(mock_library: Path) -> None:
     }
     assert (unknown["model"], unknown["hardware_class"]) == ("NVIDIA Mystery", "foreign")
     assert (unknown["health"], unknown["health_reasons"]) == ("degraded", ["uncorrected_ecc_errors"])
+
+
+def test_the_real_binding_takes_up_an_xid(mock_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MOCK_NVML_XID", "79")
+    probe = ChildProbe("nvml", "agents.node.probes.nvml:nvidia", str(mock_library / "libnvidia-ml.so.1"), deadline_seconds=60.0)
+    assert [card.health_reasons for card in probe.probe().devices] == [(), ("uncorrected_ecc_errors",)]
+    for _ in range(2):
+        assert [card.health_reasons for card in probe.probe().devices] == [("xid_79",), ("uncorrected_ecc_errors",)]
 
 
 @pytest.mark.parametrize(
