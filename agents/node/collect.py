@@ -3,14 +3,14 @@
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Annotated
 
 import psutil
 from pydantic import Field, ValidationError
 
-from agents.node.probes.probe import Device, Reading
+from agents.node.probes.probe import PLACE, Device, Reading
 from scheduler.contract.base import Key, Text, Wire
 from scheduler.contract.inventory import MAX_ACCELERATORS, Accelerator, NodeName, NodeReport, ProbeResult
 from scheduler.domain.hardware import Catalogue, Health
@@ -68,7 +68,8 @@ def collect(
         found, problems = 0, [reading.error] if reading.error else []
         for device in reading.devices:
             try:
-                cards[device.uuid] = _admitted(device, cards, catalogue)
+                card = _admitted(_own(device, identity.hostname), cards, catalogue)
+                cards[card.uuid] = card
                 found += 1
             except ValueError as error:
                 problems.append(f"card {device.index} is left out: {_first_line(error)}")
@@ -83,6 +84,13 @@ def collect(
         accelerators=list(cards.values()),
         probes=probes,
     )
+
+
+def _own(device: Device, hostname: str) -> Device:
+    """A card that is named by its place alone is named as this node's: devices of a cluster are told apart by their UUID."""
+    if not device.uuid.startswith(PLACE):
+        return device
+    return replace(device, uuid=f"{device.uuid}@{hashlib.sha256(hostname.encode()).hexdigest()[:12]}")
 
 
 def _joined(versions: Iterable[str | None]) -> str | None:

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from agents.node.probes.printed import MIB, UNCORRECTED_ECC, pci_address, present, some, whole
-from agents.node.probes.probe import Device, Reading, Sensors
+from agents.node.probes.probe import PLACE, Device, Reading, Sensors
 from agents.node.probes.tool import Run, ToolProbe
 from scheduler.domain.hardware import Health
 
@@ -56,7 +56,7 @@ def _device(card: Json, row: Json) -> Device:
         index=card["gpu"],
         vendor="amd",
         model=model,
-        uuid=serial if known else f"pci-{address}",
+        uuid=serial if known else f"{PLACE}{address}",
         memory_bytes=some(_at(card, "vram", "size"), MIB),
         pci_vendor_id=vendor if len(vendor) == 4 else None,
         pci_address=address,

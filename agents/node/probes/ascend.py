@@ -13,7 +13,7 @@ The two chips of a 300I Duo have one address, and in a container a chip may have
 import re
 
 from agents.node.probes.printed import MIB, cells, header, joined, pci_address, some, whole
-from agents.node.probes.probe import Device, Reading, Sensors
+from agents.node.probes.probe import PLACE, Device, Reading, Sensors
 from agents.node.probes.tool import Run, ToolProbe
 from scheduler.domain.hardware import Health
 
@@ -72,7 +72,7 @@ def _device(head: list[str], below: list[list[str]], logic: dict[tuple[str, str]
         index=index,
         vendor="huawei",
         model=card[2],
-        uuid=f"pci-{address or card[1]}-{chip[1]}",
+        uuid=f"{PLACE}{address or card[1]}-{chip[1]}",
         memory_bytes=some(hbm[1], MIB),
         pci_address=address,
         sensors=Sensors(

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from agents.node.probes.printed import MIB, pci_address, some, whole
-from agents.node.probes.probe import Device, Reading, Sensors
+from agents.node.probes.probe import PLACE, Device, Reading, Sensors
 from agents.node.probes.tool import MAX_PRINTED_BYTES, Run, ToolProbe
 
 Json = dict[str, Any]
@@ -33,7 +33,7 @@ def _device(position: int, card: Json) -> Device:
     number = whole(card.get("CardNum"))
     address = _address(card.get("PCI") or {})
     memory, busy, warmth = (card.get(section) or {} for section in ("PhysicalMemUsage", "Utilization", "Temperature"))
-    uuid = card.get("UUID") or (f"pci-{address}" if address else None)
+    uuid = card.get("UUID") or (f"{PLACE}{address}" if address else None)
     if uuid is None:
         raise ValueError(f"cnmon info -j: card {position} has neither a UUID nor a PCI address")
     return Device(

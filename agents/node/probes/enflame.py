@@ -3,7 +3,7 @@
 import re
 
 from agents.node.probes.printed import MIB, header, pages, pci_address, present, some, whole
-from agents.node.probes.probe import Device, Reading, Sensors
+from agents.node.probes.probe import PLACE, Device, Reading, Sensors
 from agents.node.probes.tool import Run, ToolProbe
 from scheduler.domain.hardware import Health
 
@@ -25,7 +25,7 @@ def _device(index: int, page: dict[str, str]) -> Device:
     # Headings such as "Link Info" stand within others, so a value is found by its own name.
     said = {key.partition("/")[2]: value for key, value in reversed(page.items())}
     address = pci_address("{domain}:{bus}:{dev}.{func}".format_map({"domain": "", "bus": "", "dev": "", "func": ""} | said))
-    uuid = said.get("dev uuid") or (f"pci-{address}" if address else None)
+    uuid = said.get("dev uuid") or (f"{PLACE}{address}" if address else None)
     if uuid is None or "dev name" not in said:
         raise ValueError(f"efsmi -q: card {index} has no name or no identity")
     reasons = present(

@@ -9,7 +9,7 @@ import re
 from typing import Any
 
 from agents.node.probes.printed import MIB, pci_address, whole
-from agents.node.probes.probe import Device, Reading, Sensors
+from agents.node.probes.probe import PLACE, Device, Reading, Sensors
 from agents.node.probes.tool import Run, ToolProbe
 
 ARGUMENTS = ("--showproductname", "--showuniqueid", "--showbus", "--showtemp", "--showuse", "--showpower")
@@ -40,7 +40,7 @@ def _device(index: int, card: dict[str, Any]) -> Device:
         index=index,
         vendor="hygon",
         model=card["Card Series"],
-        uuid=serial or f"pci-{address}",
+        uuid=serial or f"{PLACE}{address}",
         memory_bytes=_bytes(card, "vram total memory") or None,
         pci_vendor_id="1d94",
         pci_address=address,

@@ -4,7 +4,7 @@ Intel's tool has the same name: only a table that names XPU-RT, Kunlunxin's runt
 """
 
 from agents.node.probes.printed import MIB, UNCORRECTED_ECC, header, present, smi_rows, some, whole
-from agents.node.probes.probe import Device, Reading, Sensors
+from agents.node.probes.probe import PLACE, Device, Reading, Sensors
 from agents.node.probes.tool import Run, ToolProbe
 from scheduler.domain.hardware import Health
 
@@ -32,7 +32,7 @@ def _device(row: dict[str, str | None]) -> Device:
         index=int(str(row["index"])),
         vendor="kunlunxin",
         model=str(row["name"]),
-        uuid=f"pci-{row['address']}",
+        uuid=f"{PLACE}{row['address']}",
         memory_bytes=some(row["memory"], MIB),
         pci_address=row["address"],
         sensors=Sensors(

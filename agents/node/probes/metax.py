@@ -7,7 +7,7 @@ library MXSML has KiB) and `MetaX C500` for the card that `-L` calls `MXC500`.
 import re
 
 from agents.node.probes.printed import ADDRESS, MIB, header, pci_address, smi_rows, some, whole
-from agents.node.probes.probe import Device, Reading, Sensors
+from agents.node.probes.probe import PLACE, Device, Reading, Sensors
 from agents.node.probes.tool import Run, ToolProbe
 from scheduler.domain.hardware import Health
 
@@ -38,7 +38,7 @@ def _device(card: re.Match[str], row: dict[str, str | None]) -> Device:
         index=int(card[1]),
         vendor="metax",
         model=card[2],
-        uuid=card[5] or f"pci-{pci_address(card[3])}",
+        uuid=card[5] or f"{PLACE}{pci_address(card[3])}",
         memory_bytes=some(row.get("memory"), MIB),
         pci_address=pci_address(card[3]),
         sensors=Sensors(

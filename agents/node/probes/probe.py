@@ -5,6 +5,10 @@ from typing import Protocol
 
 from scheduler.domain.hardware import Health
 
+PLACE = "pci-"
+"""How the `uuid` of a card begins that its tool has no identity for: it is named by where it sits, which other nodes have too.
+The report makes it the node's own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Sensors:

@@ -111,9 +111,11 @@ class ToolProbe:
         return device
 
     def _with_lost(self, reading: Reading) -> Reading:
+        """With the cards that are missing: lost, or merely not read where the reading says itself that it is not whole."""
+        health, reason = (Health.DEGRADED, "not_read") if reading.error else (Health.LOST, "no_longer_listed")
         listed = {device.uuid: device for device in reading.devices}
         lost = [
-            replace(device, sensors=Sensors(), health=Health.LOST, health_reasons=("no_longer_listed",))
+            replace(device, sensors=Sensors(), health=health, health_reasons=(reason,))
             for uuid, device in self._listed.items()
             if uuid not in listed
         ]

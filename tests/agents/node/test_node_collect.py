@@ -82,6 +82,19 @@ def test_a_card_two_probes_see_is_reported_once() -> None:
     ]
 
 
+def test_a_card_named_by_its_place_is_another_one_on_another_node_and_the_same_one_tomorrow() -> None:
+    reading = {"npu-smi": Reading((replace(CARD, uuid="pci-0000:c1:00.0-0"),))}
+    uuids = [
+        collect(IDENTITY.model_copy(update={"hostname": hostname}), HOST, reading, shipped_catalogue(), sequence=0, observed_at=AT)
+        .accelerators[0]
+        .uuid
+        for hostname in ("gpu-01", "gpu-02", "gpu-01", "h" * 253)
+    ]
+    assert uuids[0].startswith("pci-0000:c1:00.0-0@")
+    assert uuids[0] == uuids[2]
+    assert len(set(uuids)) == 3
+
+
 def test_a_card_the_contract_refuses_is_left_out_and_named() -> None:
     report = _report(replace(CARD, index=3, uuid=""), CARD)
     assert [card.uuid for card in report.accelerators] == ["GPU-0"]

@@ -89,6 +89,14 @@ def test_a_card_that_is_no_longer_listed_is_lost_until_it_is_listed_again() -> N
     assert probe.probe().devices == (CARD,)
 
 
+def test_a_card_that_a_reading_with_an_error_does_not_have_is_not_called_lost() -> None:
+    readings = iter([Reading((CARD,)), Reading(error="the table ends within NPU 0")])
+    probe = ToolProbe("true", ("true",), lambda run: next(readings))
+    probe.probe()
+    (card,) = probe.probe().devices
+    assert (card.uuid, card.health, card.health_reasons, card.sensors) == ("A-0", Health.DEGRADED, ("not_read",), Sensors())
+
+
 def test_the_kernel_says_whose_card_it_is_where_the_tool_does_not(tmp_path: Path) -> None:
     (tmp_path / "0000:c1:00.0").mkdir()
     (tmp_path / "0000:c1:00.0" / "vendor").write_text("0x19E5\n")

@@ -85,7 +85,7 @@ def as_told(card: Accelerator) -> dict[str, Any]:
         "index": card.index,
         "model": card.model,
         "class": card.hardware_class.value,
-        "uuid": card.uuid,
+        "uuid": card.uuid.partition("@")[0],
         "mib": card.memory_bytes / MIB,
         "used": None if card.memory_used_bytes is None else card.memory_used_bytes / MIB,
         "busy": card.utilisation_percent,
