@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import import_module
@@ -32,24 +32,24 @@ class ChildError(RuntimeError):
 
 
 class ChildProbe:
-    """The probe that `factory` (`module:function`) makes of a library's name, in a child of its own.
+    """The probe that `factory` (`module:function`) makes of a library, in a child of its own.
 
-    A library that the loader does not find is an empty reading, and starts no child.
+    `libraries` in order of preference: names for the loader, or paths where vendors install them. None that can be loaded is
+    an empty reading, and starts no child.
     """
 
-    def __init__(self, name: str, factory: str, library: str, deadline_seconds: float = DEADLINE_SECONDS) -> None:
+    def __init__(self, name: str, factory: str, libraries: Sequence[str], deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self.name = name
-        self._factory, self._library, self._deadline_seconds = factory, library, deadline_seconds
+        self._factory, self._libraries, self._deadline_seconds = factory, libraries, deadline_seconds
         self._child: subprocess.Popen[bytes] | None = None
 
     def probe(self) -> Reading:
         """Raises ChildError."""
         if self._child is None:
-            try:
-                ctypes.CDLL(self._library)
-            except OSError:
+            library = next(filter(_loads, self._libraries), None)
+            if library is None:
                 return Reading()
-            self._child = _start(self._factory, self._library)
+            self._child = _start(self._factory, library)
         answer = self._answer(self._child)
         if "raised" in answer:
             raise ChildError(answer["raised"])
@@ -78,9 +78,17 @@ class ChildProbe:
                 child.wait(ENDING_SECONDS)
             child.kill()
             status = child.wait()
-            raise ChildError(f"{self._library} {_end(status, expired.is_set())}") from error
+            raise ChildError(f"the library {_end(status, expired.is_set())}") from error
         finally:
             timer.cancel()
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _end(status: int, expired: bool) -> str:

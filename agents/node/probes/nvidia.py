@@ -4,4 +4,4 @@ from agents.node.probes.child import ChildProbe
 
 
 def probe() -> ChildProbe:
-    return ChildProbe("nvml", "agents.node.probes.nvml:nvidia", "libnvidia-ml.so.1")
+    return ChildProbe("nvml", "agents.node.probes.nvml:nvidia", ("libnvidia-ml.so.1",))

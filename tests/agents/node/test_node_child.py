@@ -39,16 +39,21 @@ def told(library: str) -> Told:
 
 
 def _nvml(mock_library: Path, vendor: str = "nvidia", deadline_seconds: float = 60.0) -> ChildProbe:
-    return ChildProbe("nvml", f"agents.node.probes.nvml:{vendor}", str(mock_library / "libnvidia-ml.so.1"), deadline_seconds)
+    return ChildProbe(
+        "nvml",
+        f"agents.node.probes.nvml:{vendor}",
+        ("libsuanwang-none.so.1", str(mock_library / "libnvidia-ml.so.1")),
+        deadline_seconds,
+    )
 
 
 def test_a_library_that_is_not_there_is_no_error_and_starts_no_child() -> None:
-    probe = ChildProbe("nvml", "nowhere:nothing", "libsuanwang-none.so.1")
+    probe = ChildProbe("nvml", "nowhere:nothing", ("libsuanwang-none.so.1",))
     assert probe.probe() == Reading()
 
 
 def test_a_reading_comes_through_whole() -> None:
-    assert ChildProbe("told", TOLD, "libc.so.6").probe() == SEEN
+    assert ChildProbe("told", TOLD, ("libc.so.6",)).probe() == SEEN
 
 
 def test_the_child_is_kept_and_another_one_started_when_it_is_gone(mock_library: Path) -> None:
@@ -87,7 +92,7 @@ def test_a_library_in_trouble_is_reported_and_the_others_go_on(
     mock_library: Path, monkeypatch: pytest.MonkeyPatch, trouble: str, deadline_seconds: float, said: str
 ) -> None:
     probe = _nvml(mock_library)
-    watch = Watch((probe, ChildProbe("told", TOLD, "libc.so.6")), deadline_seconds=60.0)
+    watch = Watch((probe, ChildProbe("told", TOLD, ("libc.so.6",))), deadline_seconds=60.0)
     monkeypatch.setenv("MOCK_NVML_TROUBLE", trouble)
     probe._deadline_seconds = deadline_seconds
     readings = watch.readings()

@@ -371,7 +371,7 @@ def test_the_real_binding_reads_a_library(mock_library: Path) -> None:
 
 def test_the_real_binding_takes_up_an_xid(mock_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOCK_NVML_XID", "79")
-    probe = ChildProbe("nvml", "agents.node.probes.nvml:nvidia", str(mock_library / "libnvidia-ml.so.1"), deadline_seconds=60.0)
+    probe = ChildProbe("nvml", "agents.node.probes.nvml:nvidia", (str(mock_library / "libnvidia-ml.so.1"),), deadline_seconds=60.0)
     assert [card.health_reasons for card in probe.probe().devices] == [(), ("uncorrected_ecc_errors",)]
     for _ in range(2):
         assert [card.health_reasons for card in probe.probe().devices] == [("xid_79",), ("uncorrected_ecc_errors",)]

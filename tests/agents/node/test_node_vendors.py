@@ -15,10 +15,13 @@ from typing import Any
 import pytest
 import yaml
 
+from agents.node.agent import once
 from agents.node.collect import Host, NodeIdentity, collect
-from agents.node.probes import shipped
+from agents.node.probes import cambricon, shipped
+from agents.node.probes.child import ChildProbe
 from agents.node.probes.probe import Reading
-from agents.node.probes.tool import Run, ToolError
+from agents.node.probes.tool import Run, ToolError, ToolProbe
+from agents.node.watch import Watch
 from scheduler.contract.inventory import Accelerator, NodeReport
 from scheduler.domain.hardware import HardwareClass, Health, shipped_catalogue
 
@@ -57,8 +60,9 @@ def install(folder: Path, told: Any) -> None:
     """A program of the fixture's name that prints by its arguments, and ends with status 2 for others."""
     answers = []
     for number, (arguments, text) in enumerate(told["prints"].items()):
-        (folder / f"print-{number}").write_text(text, "utf-8")
-        answers.append(f"{shlex.quote(arguments)}) cat {folder}/print-{number} ;;")
+        printed = folder / f"{told['tool']}-prints-{number}"
+        printed.write_text(text, "utf-8")
+        answers.append(f"{shlex.quote(arguments)}) cat {printed} ;;")
     left = []
     for name, text in told.get("leaves", {}).items():
         (folder / name).write_text(text, "utf-8")
@@ -215,3 +219,30 @@ def test_a_model_nobody_knows_has_the_class_of_its_pci_vendor_if_that_is_known(
     (device, *_) = read(name).devices
     (card,) = report(Reading((replace(device, model="Model of 2030", pci_vendor_id=pci_vendor),))).accelerators
     assert (card.model, card.hardware_class) == ("Model of 2030", expected)
+
+
+def test_a_node_with_five_vendors_tools_one_of_which_hangs_is_one_whole_report(
+    tmp_path: Path, mock_library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ascend", "hygon", "metax"):
+        install(tmp_path, fixture(name))
+    hanging = tmp_path / "cnmon"
+    hanging.write_text("#!/bin/sh\nsleep 600\n")
+    hanging.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    nvml = ChildProbe("nvml", "agents.node.probes.nvml:nvidia", (str(mock_library / "libnvidia-ml.so.1"),), deadline_seconds=60.0)
+    cnmon = ToolProbe("cnmon", ("cnmon",), cambricon.read, deadline_seconds=0.5)
+    others = tuple(probe for probe in shipped() if probe.name not in ("nvml", "cnmon"))
+    seen = once(
+        NodeIdentity(hostname="node-1", boot="boot-1", agent_version="0"),
+        Watch((nvml, cnmon, *others), deadline_seconds=60.0),
+        shipped_catalogue(),
+        sequence=0,
+        now=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+    assert {probe.probe: probe.found for probe in seen.probes if probe.found} == {"nvml": 2, "npu-smi": 4, "hy-smi": 2, "mx-smi": 3}
+    assert {probe.probe: probe.error for probe in seen.probes if probe.error} == {
+        "cnmon": "ToolError: cnmon info -j did not end in time and was killed"
+    }
+    assert len(seen.probes) == len(shipped())
+    assert {card.vendor for card in seen.accelerators} == {"nvidia", "huawei", "hygon", "metax"}
