@@ -6,7 +6,7 @@
 import json
 from typing import Any
 
-from agents.node.probes.printed import MIB, UNCORRECTED_ECC, pci_address, present, some, whole
+from agents.node.probes.printed import MIB, UNCORRECTED_ECC, listed, pci_address, present, some, whole
 from agents.node.probes.probe import PLACE, Device, Reading, Sensors
 from agents.node.probes.tool import Run, ToolProbe
 from scheduler.domain.hardware import Health
@@ -29,11 +29,10 @@ def read(run: Run) -> Reading:
 
 
 def _cards(printed: str) -> list[Json]:
-    document = json.loads(printed)
-    cards = document.get("gpu_data", []) if isinstance(document, dict) else document
-    if not all(isinstance(card, dict) and "gpu" in card for card in cards):
-        raise ValueError("amd-smi: a list of cards with their numbers was expected")
-    return list(cards)
+    cards = listed(json.loads(printed), "gpu_data")
+    if not all(isinstance(card.get("gpu"), int) for card in cards):
+        raise ValueError("amd-smi: every card was expected to have its number")
+    return cards
 
 
 def _at(card: Json, *path: str) -> Any:

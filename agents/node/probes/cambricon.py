@@ -6,7 +6,7 @@ What it calls MB is MiB, and version 4 has no UUID.
 import json
 from typing import Any
 
-from agents.node.probes.printed import MIB, pci_address, some, whole
+from agents.node.probes.printed import MIB, listed, pci_address, section, some, whole
 from agents.node.probes.probe import PLACE, Device, Reading, Sensors
 from agents.node.probes.tool import MAX_PRINTED_BYTES, Run, ToolProbe
 
@@ -22,20 +22,20 @@ def read(run: Run) -> Reading:
     run("info", "-j")
     try:
         with (run.folder / "cnmon_info.json").open("rb") as left:
-            cards = json.loads(left.read(MAX_PRINTED_BYTES))["CnmonInfo"]
-    except (OSError, KeyError, TypeError) as error:
-        raise ValueError(f"cnmon info -j left no cnmon_info.json with CnmonInfo: {error}") from error
+            cards = listed(json.loads(left.read(MAX_PRINTED_BYTES)), "CnmonInfo")
+    except OSError as error:
+        raise ValueError(f"cnmon info -j left no cnmon_info.json: {error}") from error
     driver = next((card["DriverVersion"] for card in cards if card.get("DriverVersion")), None)
     return Reading(tuple(_device(position, card) for position, card in enumerate(cards)), driver_version=driver)
 
 
 def _device(position: int, card: Json) -> Device:
     number = whole(card.get("CardNum"))
-    address = _address(card.get("PCI") or {})
-    memory, busy, warmth = (card.get(section) or {} for section in ("PhysicalMemUsage", "Utilization", "Temperature"))
+    address = _address(section(card, "PCI"))
+    memory, busy, warmth = (section(card, name) for name in ("PhysicalMemUsage", "Utilization", "Temperature"))
     uuid = card.get("UUID") or (f"{PLACE}{address}" if address else None)
-    if uuid is None:
-        raise ValueError(f"cnmon info -j: card {position} has neither a UUID nor a PCI address")
+    if uuid is None or "ProductName" not in card:
+        raise ValueError(f"cnmon info -j: card {position} has no name or no identity")
     return Device(
         index=position if number is None else number,
         vendor="cambricon",
@@ -46,7 +46,7 @@ def _device(position: int, card: Json) -> Device:
         sensors=Sensors(
             memory_used_bytes=whole(memory.get("Used"), MIB),
             utilisation_percent=whole(busy.get("MLUAverage")),
-            power_milliwatts=whole((card.get("Power") or {}).get("Usage"), 1000),
+            power_milliwatts=whole(section(card, "Power").get("Usage"), 1000),
             temperature_celsius=whole(warmth.get("Chip")),
         ),
     )

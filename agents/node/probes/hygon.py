@@ -8,7 +8,7 @@ import json
 import re
 from typing import Any
 
-from agents.node.probes.printed import MIB, pci_address, whole
+from agents.node.probes.printed import MIB, pci_address, sections, whole
 from agents.node.probes.probe import PLACE, Device, Reading, Sensors
 from agents.node.probes.tool import Run, ToolProbe
 
@@ -23,10 +23,10 @@ def probe() -> ToolProbe:
 
 def read(run: Run) -> Reading:
     """Raises ValueError for what is no JSON, or for a card of Hygon's without identity."""
-    document = json.loads(run(*ARGUMENTS, "--showmeminfo", "vram", "--showdriverversion", "--json"))
+    document = sections(json.loads(run(*ARGUMENTS, "--showmeminfo", "vram", "--showdriverversion", "--json")))
     cards = ((_CARD.fullmatch(name), values) for name, values in document.items())
     devices = tuple(
-        _device(int(name[1]), values) for name, values in cards if name and _MAKER.search(values.get("Card Vendor", ""))
+        _device(int(name[1]), values) for name, values in cards if name and _MAKER.search(str(values.get("Card Vendor")))
     )
     return Reading(devices, driver_version=document.get("system", {}).get("Driver version") if devices else None)
 
@@ -34,8 +34,8 @@ def read(run: Run) -> Reading:
 def _device(index: int, card: dict[str, Any]) -> Device:
     address = pci_address(card.get("PCI Bus"))
     serial = card.get("Unique ID")
-    if not serial and address is None:
-        raise ValueError(f"hy-smi: card {index} has neither a unique id nor a PCI address")
+    if "Card Series" not in card or not (serial or address):
+        raise ValueError(f"hy-smi: card {index} has no name or no identity")
     return Device(
         index=index,
         vendor="hygon",

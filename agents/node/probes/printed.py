@@ -6,6 +6,7 @@ What a tool does not print, or prints as `N/A`, `-` or `[Not Supported]`, is Non
 import csv
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 MIB = 2**20
 UNCORRECTED_ECC = "uncorrected_ecc_errors"
@@ -111,6 +112,27 @@ def smi_rows(printed: str) -> Iterator[dict[str, str | None]]:
             "corner": row[-1],
             "state": lines[position + 1][-1],
         }
+
+
+def sections(document: object) -> dict[str, dict[str, Any]]:
+    """A JSON document that is an object of objects. Raises ValueError for any other."""
+    if not isinstance(document, dict) or not all(isinstance(section, dict) for section in document.values()):
+        raise ValueError("an object of objects was expected")
+    return document
+
+
+def section(within: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object within an object; an empty one where there is nothing, or something else."""
+    found = within.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def listed(document: object, name: str) -> list[dict[str, Any]]:
+    """The objects that a JSON document lists, by itself or as `name`. Raises ValueError for any other."""
+    found = document.get(name, []) if isinstance(document, dict) else document
+    if not isinstance(found, list) or not all(isinstance(card, dict) for card in found):
+        raise ValueError(f"a list of objects was expected, or such a list as {name}")
+    return found
 
 
 def present(found: Mapping[str, object]) -> tuple[str, ...]:

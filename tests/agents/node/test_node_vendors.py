@@ -19,7 +19,7 @@ from agents.node.agent import once
 from agents.node.collect import Host, NodeIdentity, collect
 from agents.node.probes import cambricon, shipped
 from agents.node.probes.child import ChildProbe
-from agents.node.probes.probe import Reading
+from agents.node.probes.probe import PLACE, Reading, Sensors
 from agents.node.probes.tool import Run, ToolError, ToolProbe
 from agents.node.watch import Watch
 from scheduler.contract.inventory import Accelerator, NodeReport
@@ -120,13 +120,23 @@ def test_every_shipped_probe_has_a_fixture_or_a_mock_library() -> None:
     assert {probe.name for probe in shipped()} - with_fixture == {"nvml", "ixml"}
 
 
+GARBAGE = [
+    "",
+    "驱动未加载,请联系管理员。\n",
+    "\x00\xff|||\n| 0 |\n+---+\n",
+    "Segmentation fault (core dumped)\n",
+    *("[]", "{}", "null", "[1]", "7", '{"card0": 1}', '{"card0": {"Card Vendor": "Hygon"}}', '{"card0": {"Card Vendor": 1}}'),
+    *('{"CnmonInfo": 1}', '{"CnmonInfo": [1]}', '{"CnmonInfo": [{"UUID": "u", "PCI": 3}]}', '{"CnmonInfo": [{"UUID": "u"}]}'),
+    *('{"gpu_data": 1}', '[{"gpu": 0}]', '{"gpu_data": [{"gpu": "x", "asic": 1}]}'),
+]
+
+
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
-@pytest.mark.parametrize(
-    "garbage", ["", "驱动未加载,请联系管理员。\n", "\x00\xff|||\n| 0 |\n+---+\n", "Segmentation fault (core dumped)\n"]
-)
-def test_garbage_is_no_card(path: Path, garbage: str) -> None:
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_garbage_is_no_card(path: Path, garbage: str, tmp_path: Path) -> None:
+    (tmp_path / "cnmon_info.json").write_text(garbage, "utf-8")
     printed = Printed(dict.fromkeys(fixture(path.stem)["prints"], garbage))
-    printed.folder = path.parent
+    printed.folder = tmp_path
     try:
         assert vendor(path).read(printed).devices == ()
     except (ValueError, ToolError) as error:
@@ -246,3 +256,37 @@ def test_a_node_with_five_vendors_tools_one_of_which_hangs_is_one_whole_report(
     }
     assert len(seen.probes) == len(shipped())
     assert {card.vendor for card in seen.accelerators} == {"nvidia", "huawei", "hygon", "metax"}
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_an_output_that_ends_early_invents_nothing(path: Path, tmp_path: Path) -> None:
+    """Cut after any line of any output: what is read is what the whole says, or absent, or an error."""
+    prints, leaves = fixture(path.stem)["prints"], fixture(path.stem).get("leaves", {})
+
+    def read_cut(name: str, lines: int) -> Reading:
+        told = {**prints, **leaves}
+        if name in told:
+            told[name] = "".join(told[name].splitlines(keepends=True)[:lines])
+        for left in leaves:
+            (tmp_path / left).write_text(told[left], "utf-8")
+        printed = Printed(told)
+        printed.folder = tmp_path
+        return vendor(path).read(printed)  # type: ignore[no-any-return]
+
+    whole = {device.uuid: device for device in read_cut("nothing", 0).devices}
+    assert whole
+    for name, text in (prints | leaves).items():
+        for lines in range(len(text.splitlines())):
+            try:
+                devices = read_cut(name, lines).devices
+            except (ValueError, ToolError):
+                continue
+            for device in devices:
+                known = whole.get(device.uuid)
+                if known is None:
+                    assert device.uuid.startswith(PLACE), "named by its place where its identity was cut off"
+                    continue
+                assert device.memory_bytes in (None, known.memory_bytes)
+                assert all(
+                    getattr(device.sensors, sensor) in (None, getattr(known.sensors, sensor)) for sensor in Sensors.__slots__
+                )
