@@ -1,6 +1,6 @@
 """AMD by `amd-smi`, JSON of ROCm 6 and 7: a list of cards, in newer versions below `gpu_data`. What it calls MB is MiB.
 
-`rocm-smi`, which it replaces, is not asked: Hygon's toolkit brings one of the same name.
+Where it is missing, `rocm-smi`, which it replaces, is asked; Hygon's toolkit brings one of the same name, with no card of AMD's.
 """
 
 import json
@@ -8,6 +8,7 @@ from typing import Any
 
 from agents.node.probes.printed import MIB, UNCORRECTED_ECC, listed, pci_address, present, some, whole
 from agents.node.probes.probe import PLACE, Device, Reading, Sensors
+from agents.node.probes.rocm_smi import read_rocm_smi
 from agents.node.probes.tool import Run, ToolProbe
 from scheduler.domain.hardware import Health
 
@@ -15,11 +16,13 @@ Json = dict[str, Any]
 
 
 def probe() -> ToolProbe:
-    return ToolProbe("amd-smi", ("amd-smi", "/opt/rocm/bin/amd-smi"), read)
+    return ToolProbe("amd-smi", ("amd-smi", "/opt/rocm/bin/amd-smi", "rocm-smi", "/opt/rocm/bin/rocm-smi"), read)
 
 
 def read(run: Run) -> Reading:
-    """Raises ValueError for what is no JSON of amd-smi's, or a card without identity."""
+    """Raises ValueError for what is no JSON of the tool's, or a card without identity."""
+    if run.tool == "rocm-smi":
+        return read_rocm_smi(run, "amd", "advanced micro|amd", "1002")
     cards = _cards(run("static", "--asic", "--bus", "--vram", "--driver", "--json"))
     if not cards:
         return Reading()

@@ -32,15 +32,16 @@ class ToolError(RuntimeError):
 class Run:
     """Runs one tool within one deadline, in a private empty folder, `folder`, where it may leave files."""
 
-    def __init__(self, tool: str, folder: Path, ends: float) -> None:
-        self._tool, self.folder, self._ends = tool, folder, ends
+    def __init__(self, path: str, folder: Path, ends: float) -> None:
+        self.tool = Path(path).name
+        self._path, self.folder, self._ends = path, folder, ends
 
     def __call__(self, *arguments: str) -> str:
         """What the tool prints, in the C locale. Raises ToolError."""
-        name = " ".join((Path(self._tool).name, *arguments))
+        name = " ".join((self.tool, *arguments))
         expired = Event()
         with subprocess.Popen(
-            [self._tool, *arguments],
+            [self._path, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

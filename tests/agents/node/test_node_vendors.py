@@ -32,8 +32,8 @@ MIB = 2**20
 class Printed(Run):
     """A tool that prints what it is told to; what it is not told fails, as an unknown option does."""
 
-    def __init__(self, prints: Mapping[str, str]) -> None:
-        self._prints = prints
+    def __init__(self, prints: Mapping[str, str], tool: str = "") -> None:
+        self._prints, self.tool = prints, tool
 
     def __call__(self, *arguments: str) -> str:
         asked = " ".join(arguments)
@@ -53,7 +53,7 @@ def fixture(name: str) -> Any:
 def read(name: str, **changed: str) -> Reading:
     """What the vendor's file makes of its fixture, with some outputs put in the place of others."""
     module = import_module(f"agents.node.probes.{name.split('-')[0]}")
-    return module.read(Printed(fixture(name)["prints"] | changed))  # type: ignore[no-any-return]
+    return module.read(Printed(fixture(name)["prints"] | changed, fixture(name)["tool"]))  # type: ignore[no-any-return]
 
 
 def install(folder: Path, told: Any) -> None:
@@ -135,7 +135,7 @@ GARBAGE = [
 @pytest.mark.parametrize("garbage", GARBAGE)
 def test_garbage_is_no_card(path: Path, garbage: str, tmp_path: Path) -> None:
     (tmp_path / "cnmon_info.json").write_text(garbage, "utf-8")
-    printed = Printed(dict.fromkeys(fixture(path.stem)["prints"], garbage))
+    printed = Printed(dict.fromkeys(fixture(path.stem)["prints"], garbage), fixture(path.stem)["tool"])
     printed.folder = tmp_path
     try:
         assert vendor(path).read(printed).devices == ()
@@ -269,7 +269,7 @@ def test_an_output_that_ends_early_invents_nothing(path: Path, tmp_path: Path) -
             told[name] = "".join(told[name].splitlines(keepends=True)[:lines])
         for left in leaves:
             (tmp_path / left).write_text(told[left], "utf-8")
-        printed = Printed(told)
+        printed = Printed(told, fixture(path.stem)["tool"])
         printed.folder = tmp_path
         return vendor(path).read(printed)  # type: ignore[no-any-return]
 
