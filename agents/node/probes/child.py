@@ -20,8 +20,9 @@ from typing import IO, Any, cast
 from agents.node.probes.probe import Device, Instance, Partition, Probe, Reading, Sensors
 from scheduler.domain.hardware import Health
 
-DEADLINE_SECONDS = 4.5
-"""For one answer; below the watch's own deadline, so that the child is killed and a new one is tried the next time."""
+DEADLINE_SECONDS = 30.0
+"""For one answer; then the child is killed and another one is tried. The watch, whose deadline is shorter, has reported it by then
+and gone on; but starting NVML takes many seconds on a node of eight cards without persistence mode, and must not be cut short."""
 ENDING_SECONDS = 0.2
 """How long a child that gave no answer may take to end by itself, so that what is reported is its own end."""
 MAX_ANSWER_BYTES = 2**20

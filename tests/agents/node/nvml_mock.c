@@ -1,6 +1,6 @@
 /* A machine with two cards, as libnvidia-ml.so.1 would tell it: an H800 without a power sensor, and a card of a model
  * nobody knows with three uncorrected ECC errors. MOCK_NVML_INIT is the code nvmlInit answers, 0 (success) by default; MOCK_NVML_TROUBLE
- * makes a read `crash` or `hang`, and `print` what does not belong there;
+ * makes a read `crash` or `hang`, or `print` what does not belong there; MOCK_NVML_GATE is a pipe that nvmlInit waits for;
  * MOCK_NVML_XID is the error the driver tells of the first card, once. */
 #include <signal.h>
 #include <stdio.h>
@@ -20,7 +20,11 @@ static card cards[] = {
     {"NVIDIA Mystery", "GPU-1", 17179869184ull, 0, 3, 0, 65123, 30},
 };
 
-int nvmlInitWithFlags(unsigned flags) { const char *code = getenv("MOCK_NVML_INIT"); return code ? atoi(code) : SUCCESS; }
+int nvmlInitWithFlags(unsigned flags) {
+    const char *gate = getenv("MOCK_NVML_GATE"), *code = getenv("MOCK_NVML_INIT");
+    if (gate) fclose(fopen(gate, "r"));
+    return code ? atoi(code) : SUCCESS;
+}
 int nvmlShutdown(void) { return SUCCESS; }
 int nvmlSystemGetDriverVersion(char *out, unsigned size) { strncpy(out, "550.54.15", size); return SUCCESS; }
 int nvmlSystemGetCudaDriverVersion_v2(int *version) { *version = 12040; return SUCCESS; }

@@ -1,5 +1,6 @@
 """A library that hangs or crashes: the child it runs in is lost, the agent and the other probes are not."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from signal import SIGKILL
@@ -68,6 +69,21 @@ def test_the_child_is_kept_and_another_one_started_when_it_is_gone(mock_library:
     with pytest.raises(ChildError, match="died of SIGKILL"):
         probe.probe()
     assert len(probe.probe().devices) == 2
+
+
+def test_a_library_that_is_slow_to_start_is_reported_late_and_not_cut_off(
+    mock_library: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    monkeypatch.setenv("MOCK_NVML_GATE", str(gate))
+    watch = Watch((_nvml(mock_library),), deadline_seconds=0.1)
+    assert watch.readings()["nvml"].error == "no answer within 0.1 s"
+    assert watch.readings()["nvml"].error == "still hangs in an earlier run, so it was not started again"
+    gate.write_text("")
+    watch._runs["nvml"].result(timeout=60)
+    watch._deadline_seconds = 60.0
+    assert len(watch.readings()["nvml"].devices) == 2
 
 
 def test_what_a_library_prints_is_no_answer(mock_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
