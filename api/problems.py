@@ -163,8 +163,8 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
     "settlement_of_reversal": (
         422,
         "Settlement of a reversal",
-        "record {record} takes {reverses} back and is not paid for; settle {reverses}",
-        "记录 {record} 是对 {reverses} 的冲销,不单独结算;请结算 {reverses}",
+        "record {record} takes {reverses} back and is not paid for: settle that one",
+        "记录 {record} 是对 {reverses} 的冲销,不单独结算:请结算后者",
     ),
     "settlement_without_answer": (
         422,

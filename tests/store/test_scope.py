@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import delete, func, inspect, select, update
 from sqlalchemy.orm import Session, aliased
 
+from scheduler.store.budget_tables import BudgetRow, CommitmentRow, ReservationRow
 from scheduler.store.database import CITY, Database, Scope
 from scheduler.store.tables import (
     Base,
@@ -30,7 +31,7 @@ TENANT_TABLES = sorted(name for name, row in ROWS.items() if issubclass(row, Ten
 CLUSTER_TABLES = sorted(name for name, row in ROWS.items() if issubclass(row, ClusterOwned))
 OWNERS = {"tenant_id": ("acme", "uni"), "cluster_id": ("sz", "hz")}
 CASES = [(name, "tenant_id") for name in TENANT_TABLES] + [(name, "cluster_id") for name in CLUSTER_TABLES]
-UNCHANGEABLE = ("JobEventRow", "CostRecordRow", "ExpenseRow", "SettlementRow")
+UNCHANGEABLE = ("JobEventRow", "CostRecordRow", "ExpenseRow", "SettlementRow", "BudgetRow")
 CHANGEABLE = [(name, owner) for name, owner in CASES if name not in UNCHANGEABLE]
 
 
@@ -55,6 +56,10 @@ def add_rows(session: Session, number: int, tenant: str, cluster: str) -> None:
     session.add(SettlementRow(sequence=number, id=f"s-{number}", tenant_id=tenant, record_sequence=number, body="{}", **decided))
     session.add(SettlementUseRow(programme="shenzhen-training", year=2026, tenant_id=tenant, change_micros=1))
     session.add(JobCostRow(job_id=job.id, tenant_id=tenant))
+    amounts = {"contract": "", "day": "2026-03-02", "reserved_micros": 1, "posted_micros": 0}
+    session.add(ReservationRow(attempt_id=attempt.id, tenant_id=tenant, **amounts))
+    session.add(CommitmentRow(tenant_id=tenant, **amounts))
+    session.add(BudgetRow(name=f"b-{number}", tenant_id=tenant, body={}, created_at=NOW))
     session.add(TaskRow(job_id=job.id, tenant_id=tenant, index=0, state="queued"))
     session.flush()
     contract_id, id_ = ("C-1", "exp-1") if tenant == "acme" else ("C-2", "exp-2")
