@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
@@ -78,12 +78,13 @@ def _run(trial: Replay, records: Iterator[Mapping[str, Any]], facts: Callable[[s
 def _source(data: Path | None, url: str | None, token_file: Path | None, language: Language) -> Iterator[Source]:
     """The records of a data folder or of a city that answers."""
     if data is not None and url is None:
-        from scheduler.service.records import stored_context, stored_records  # what judges a single case needs no database
+        from scheduler.service.months import Range, pieces, stored, stored_facts, stored_head  # a single case needs no database
         from scheduler.store.database import Database
 
-        database = Database(open_existing(data).database_url)
-        yield stored_records(database), lambda sha256: stored_context(database, sha256)
-        database.close()
+        with closing(Database(open_existing(data).database_url)) as database:
+            whole = Range(1, stored_head(database).sequence)
+            records = (record for piece in pieces(whole, stored(database)) for record in piece)
+            yield records, lambda sha256: stored_facts(database, sha256)
     else:
         with connect(data, url, token_file, "ledger", language) as city:
             yield city.cost_records(), city.cost_context

@@ -17,7 +17,7 @@ from scheduler.billing.months import POSTING_SKEW, Month, MonthOfAccount
 from scheduler.domain.clock import rfc3339
 from scheduler.service.journal import FEED
 from scheduler.store.database import CITY, Database, Scope
-from scheduler.store.tables import ClusterRow, CostRecordRow, JournalHeadRow, ProviderRow, TenantRow
+from scheduler.store.tables import ClusterRow, CostContextRow, CostRecordRow, JournalHeadRow, ProviderRow, TenantRow
 
 PIECE = 2_000
 """The most records that are read, and held, at a time: some fifteen megabytes, which the garbage collector walks quickly."""
@@ -98,6 +98,13 @@ def stored_head(database: Database) -> Head:
     with database.read(CITY) as session:
         row = session.get(JournalHeadRow, FEED)
         return Head(row.sequence, row.hash) if row else Head()
+
+
+def stored_facts(database: Database, sha256: str) -> Record:
+    """The facts a record names. Raises NoResultFound for what nobody stored."""
+    with database.read(CITY) as session:
+        facts: Record = orjson.loads(session.get_one(CostContextRow, sha256).body)
+        return facts
 
 
 def stored_names(database: Database) -> Names:

@@ -19,9 +19,10 @@ from sqlalchemy.exc import IntegrityError
 from scheduler.contract.cost import Tag
 from scheduler.contract.settlement import Decision, Settlement
 from scheduler.domain.money import format_cny, parse_cny
+from scheduler.service.audit import audit
 from scheduler.service.journal import Context, Journal, stored
 from scheduler.service.settlements import SettlementError, settle, settled_micros
-from scheduler.service.uses import load_uses
+from scheduler.service.uses import load_claims, load_uses
 from scheduler.store.database import CITY, Database
 from scheduler.store.tables import CostRecordRow, SettlementRow, SettlementUseRow, SubsidyUseRow
 from tests.builders import NOW, after, city_database
@@ -92,6 +93,22 @@ def test_what_was_decided_takes_the_place_of_the_estimate(posted: Database) -> N
     assert used(posted) == 11_500_000
     take(posted, settlement(2, "7.000001"))
     assert used(posted) == 12_500_001
+
+
+def claimed(database: Database, programme: str = TRAINING) -> int:
+    with database.read(CITY) as session:
+        return load_claims(session)["C-1"].get(programme, 0)
+
+
+def test_what_is_claimed_of_a_contract_follows_what_was_decided_and_holds_when_a_record_is_taken_back(posted: Database) -> None:
+    assert claimed(posted) == 12_000_000
+    take(posted, settlement(amount="5.5"))
+    assert claimed(posted) == 11_500_000
+    take_back(posted, 1)
+    assert claimed(posted) == 11_500_000, "settled: what was paid is paid until the ledger has it back"
+    take_back(posted, 2)
+    assert claimed(posted) == 5_500_000, "estimated only: the estimate is given back"
+    assert audit(posted, processes=1).breaks["contract_claims_equal_records"] is None
 
 
 @pytest.mark.parametrize("decision", [Decision.REJECTED, Decision.REVERSED])
