@@ -18,7 +18,7 @@ from agents.cluster.launcher import Launcher, LauncherGoneError, LauncherUnavail
 from agents.cluster.logs import LogSink, LogUpload
 from agents.cluster.reconcile import RunKey, plan
 from scheduler.contract.inventory import NodeReport, ReportAccepted
-from scheduler.contract.sync import MAX_RUNS, RUN_FINAL, DesiredRun, ObservedRun, RunState, SyncRequest, SyncResponse
+from scheduler.contract.sync import MAX_RUNS, RUN_FINAL, Cause, DesiredRun, ObservedRun, RunState, SyncRequest, SyncResponse
 
 REFUSED_RETRY_SECONDS = 30.0
 MOST_WAIT_SECONDS = 60.0
@@ -153,7 +153,7 @@ class Agent:
             state=RunState.FAILED,
             finished_at=self._clock(),
             detail=detail[:DETAIL_LENGTH],
-            launch_failed=True,
+            cause=Cause.LAUNCH_REFUSED,
         )
 
     def _say(self, trouble: str) -> None:

@@ -4,6 +4,7 @@ A run is named by its attempt and its fencing token, and every launcher derives 
 two. So launching twice starts one program, and a restarted agent finds its runs again by asking the cluster.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from scheduler.contract.sync import DesiredRun, ObservedRun
@@ -21,6 +22,14 @@ class LaunchRefusedError(Exception):
     """This run cannot be started as it is described. The message goes to its owner: it holds no secret and no environment."""
 
 
+@dataclass(frozen=True, slots=True)
+class LogPiece:
+    """Bytes `start` to `start + len(data)` of all that a rank has printed. A rank is one node of a gang, in the order placed."""
+
+    start: int
+    data: bytes = b""
+
+
 class Launcher(Protocol):
     """Every method may raise LauncherUnavailableError or LauncherGoneError. None blocks longer than a network call."""
 
@@ -36,8 +45,9 @@ class Launcher(Protocol):
     def forget(self, attempt: str, token: int) -> None:
         """Removes what the cluster keeps of a finished run, except its checkpoints."""
 
-    def read_log(self, attempt: str, token: int, offset: int, max_bytes: int) -> bytes:
-        """At most `max_bytes` of a run's output from byte `offset` on; empty at its end, or where there is none."""
+    def read_log(self, attempt: str, token: int, rank: int, offset: int, max_bytes: int) -> LogPiece:
+        """At most `max_bytes` of what a rank printed, from byte `offset` of it on, or from the first byte after that which is still
+        kept. Empty at its end, or where there is none."""
 
     def close(self) -> None:
         """Releases what the agent holds. Runs go on."""

@@ -82,7 +82,7 @@ class LogUpload:
     def _push_one(self, key: RunKey, cursor: _Cursor, final: bool) -> int:
         """How many pieces were read."""
         for pieces in range(1, PIECES_PER_RUN + 1):
-            data = self._launcher.read_log(*key, offset=cursor.next_offset, max_bytes=MAX_LOG_CHUNK)
+            data = self._launcher.read_log(*key, rank=0, offset=cursor.next_offset, max_bytes=MAX_LOG_CHUNK).data
             text = decode_piece(data, last=final and len(data) < MAX_LOG_CHUNK)
             if not text:
                 cursor.complete = final

@@ -15,7 +15,7 @@ from pydantic import Field, StringConstraints
 
 from scheduler.contract.base import Count, Key, Moment, Name, Text, Wire
 from scheduler.contract.inventory import MigProfile, NodeName
-from scheduler.contract.job import Activity, Argument
+from scheduler.contract.job import MAX_NODES, Activity, Argument
 
 MAX_RUNS = 5_000
 MAX_LOG_CHUNK = 65_536
@@ -34,8 +34,30 @@ class RunState(StrEnum):
 RUN_FINAL = frozenset({RunState.SUCCEEDED, RunState.FAILED, RunState.STOPPED})
 
 
+class Cause(StrEnum):
+    """Why a run failed that did not simply end with its program. What follows from each is in `scheduler.service.causes`."""
+
+    LAUNCH_REFUSED = "launch_refused"
+    """The launcher, or its cluster, would not take it as it is described."""
+    IMAGE_PULL = "image_pull"
+    """Its image cannot be had there."""
+    NOT_PLACED = "not_placed"
+    """The cluster found no room for the whole gang in time."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """Killed for the host memory it used."""
+    EVICTED = "evicted"
+    """Removed from its node: under pressure, or drained."""
+    PREEMPTED = "preempted"
+    """Removed by the cluster's own scheduler, for work the city did not send."""
+    NODE_LOST = "node_lost"
+    """A node of the gang does not answer any more."""
+
+
 class ObservedRun(Wire):
-    """One run as its cluster sees it. `started_at` is when the program began, not when it was accepted."""
+    """One run as its cluster sees it. `started_at` is when the program began, not when it was accepted.
+
+    `cause` goes with `failed` alone; a program that ended by itself has an `exit_code` and no cause.
+    """
 
     attempt: Key
     fencing_token: Count
@@ -44,8 +66,10 @@ class ObservedRun(Wire):
     finished_at: Moment | None = None
     exit_code: Annotated[int, Field(ge=-255, le=255)] | None = None
     detail: Annotated[str, StringConstraints(max_length=500)] | None = None
-    launch_failed: bool = False
+    cause: Cause | None = None
     checkpoint_at: Moment | None = None
+    ranks: Annotated[int, Field(ge=1, le=MAX_NODES)] = 1
+    """How many logs it has: one of each node of its gang."""
 
 
 class SyncRequest(Wire):

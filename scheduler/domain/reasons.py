@@ -329,6 +329,21 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     "array_failed": {"en": "{failed} of {tasks} tasks failed", "zh": "{tasks} 个任务中有 {failed} 个失败"},
     "exit_code": {"en": "the program exited with code {exit_code}", "zh": "程序以退出码 {exit_code} 结束"},
     "launch_failed": {"en": "the cluster could not start it: {detail}", "zh": "集群无法启动该作业:{detail}"},
+    "image_pull_failed": {"en": "{cluster} cannot pull its image: {detail}", "zh": "集群 {cluster} 无法拉取镜像:{detail}"},
+    "not_placed": {
+        "en": "{cluster} found no room for the whole gang in time ({detail}); no retry was used",
+        "zh": "集群 {cluster} 未能及时为整组运行找到位置({detail});不计入重试次数",
+    },
+    "out_of_memory": {
+        "en": "killed in {cluster} for the host memory it used: {detail}",
+        "zh": "因主机内存超限在集群 {cluster} 被终止:{detail}",
+    },
+    "evicted": {"en": "evicted from its node in {cluster}: {detail}", "zh": "在集群 {cluster} 被驱逐出节点:{detail}"},
+    "preempted_by_cluster": {
+        "en": "removed by {cluster} itself for other work ({detail}); no retry was used",
+        "zh": "被集群 {cluster} 自身为其他任务移除({detail});不计入重试次数",
+    },
+    "node_gone": {"en": "a node of it in {cluster} does not answer: {detail}", "zh": "集群 {cluster} 中其所在节点失联:{detail}"},
     "failed_elsewhere": {"en": "the cluster reported: {detail}", "zh": "集群报告:{detail}"},
     "retrying": {
         "en": "queued again: retry {retry} of {allowed} after {cause}",

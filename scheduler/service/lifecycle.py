@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from scheduler.contract.job import JobSpec, Retries
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, ATTEMPT_FINAL, JOB_FINAL, JOB_WAITING, AttemptState, JobState, may_follow
+from scheduler.service.causes import COSTLESS
 from scheduler.service.tasks import active_tasks, begin, change, end_waiting, outcome, task_of, waiting_tasks, waits
 from scheduler.store.tables import AttemptRow, JobEventRow, JobRow, Json, TaskRow
 
@@ -207,7 +208,8 @@ def end_attempt(
 def after_attempt(end: AttemptState, reason: Reason, retries: Retries, failures: int, losses: int, *, cancelled: bool) -> Next:
     """Requeue or conclude: whole gangs are retried, as often as `retries` allows for that kind of end.
 
-    A preemption, and a grant its cluster never took up, cost no retry. Success counts even when cancellation was on its way.
+    A preemption, and a grant that its cluster never took up or had no room for, cost no retry.
+    Success counts even when cancellation was on its way.
     """
     match end:
         case AttemptState.SUCCEEDED:
@@ -216,7 +218,7 @@ def after_attempt(end: AttemptState, reason: Reason, retries: Retries, failures:
             return Next(JobState.CANCELLED, Reason("cancelled"), failures, losses)
         case AttemptState.PREEMPTED:
             return Next(JobState.QUEUED, Reason("waiting_for_round"), failures, losses)
-        case AttemptState.LOST if reason.code == "grant_expired":
+        case AttemptState.LOST if reason.code in COSTLESS:
             return Next(JobState.QUEUED, Reason("waiting_for_round"), failures, losses)
         case AttemptState.LOST:
             return _retry(reason, losses, retries.node_lost, failures, losses + 1)

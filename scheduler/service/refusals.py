@@ -11,11 +11,8 @@ from scheduler.domain.clock import MICROS_PER_SECOND, to_micros
 from scheduler.domain.states import ATTEMPT_FINAL, JOB_WAITING, AttemptState
 from scheduler.engine.intake import back_off_seconds
 from scheduler.engine.order import BackOff
+from scheduler.service.causes import REFUSALS
 from scheduler.store.tables import AttemptRow, JobRow
-
-REFUSALS = frozenset({"launch_failed", "grant_expired"})
-"""How an attempt ends that its cluster did not start."""
-
 
 MAX_ENDS = 100
 """Of an array, so many of its latest ends are looked at."""

@@ -14,6 +14,7 @@ from scheduler.contract.sync import RUN_FINAL, ArrayIndex, DesiredRun, ObservedR
 from scheduler.domain.clock import to_micros
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, AttemptState
+from scheduler.service.causes import CONSEQUENCES
 from scheduler.service.lifecycle import advance_attempt, end_attempt, from_json, lock_job
 from scheduler.service.snapshot import is_silent
 from scheduler.store.tables import AttemptRow, ClusterRow, JobRow
@@ -104,8 +105,9 @@ def _ending(attempt: AttemptRow, run: ObservedRun) -> tuple[AttemptState, Reason
         return AttemptState.SUCCEEDED, Reason("succeeded")
     if attempt.stop_as is not None:
         return AttemptState(attempt.stop_as), _reason(attempt)
-    if run.launch_failed:
-        return AttemptState.FAILED, Reason("launch_failed", {"detail": run.detail or "no detail"})
+    if run.cause is not None:
+        follows = CONSEQUENCES[run.cause]
+        return follows.end, Reason(follows.reason, {"cluster": attempt.cluster_id, "detail": run.detail or "no detail"})
     if run.exit_code is not None:
         return AttemptState.FAILED, Reason("exit_code", {"exit_code": run.exit_code})
     return AttemptState.FAILED, Reason("failed_elsewhere", {"detail": run.detail or run.state.value})

@@ -180,7 +180,7 @@ def test_a_cluster_that_refused_a_job_is_not_offered_it_again_at_once(town: Worl
     job = town.submit(hardware=EITHER, retries={"failed": 5})
     town.turn()
     (run,) = town.sync("sz-ascend")
-    town.sync("sz-ascend", observed(run, "failed", launch_failed=True, detail="no such image"))
+    town.sync("sz-ascend", observed(run, "failed", cause="launch_refused", detail="no such image"))
     told = explain(town, job["id"])
     assert {each["cluster"]: each["reasons"][0]["text"] for each in told["elsewhere"]} == {
         "sz-ascend": "sz-ascend did not start it last time; it is not offered there again for 30 s"

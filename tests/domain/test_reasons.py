@@ -8,6 +8,7 @@ from string import Formatter
 import pytest
 
 from scheduler.domain.reasons import TEXTS, Reason
+from scheduler.service.causes import CONSEQUENCES
 
 ROOT = Path(__file__).parents[2]
 Uses = list[tuple[str, str, frozenset[str] | None]]
@@ -44,7 +45,9 @@ def test_every_reason_in_the_sources_is_registered_and_fills_its_text() -> None:
         if keys is not None:
             missing = placeholders(TEXTS[code]["en"]) - keys
             assert not missing, f"{where}: {code!r} needs {missing}"
-    assert {code for _, code, _ in uses} == set(TEXTS), "a code that nobody uses is dead"
+    told = {each.reason for each in CONSEQUENCES.values()}
+    assert all(placeholders(TEXTS[code]["en"]) <= {"cluster", "detail"} for code in told)
+    assert {code for _, code, _ in uses} | told == set(TEXTS), "a code that nobody uses is dead"
 
 
 def reasons_in(file: Path) -> Iterator[tuple[str, str, frozenset[str] | None]]:

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from scheduler.contract.sync import ObservedRun, RunState
+from scheduler.contract.sync import Cause, ObservedRun, RunState
 from scheduler.domain.states import AttemptState, JobState
 from scheduler.service.lifecycle import lock_job, request_cancel
 from scheduler.store.database import CITY, Database
@@ -178,7 +178,8 @@ def test_an_end_lies_between_the_start_and_now(city: Database, finished_at: date
     [
         ({"exit_code": 3}, "exit_code"),
         ({"detail": "out of memory"}, "failed_elsewhere"),
-        ({"launch_failed": True, "detail": "no such image"}, "launch_failed"),
+        ({"cause": Cause.LAUNCH_REFUSED, "detail": "no such image"}, "launch_failed"),
+        ({"cause": Cause.OUT_OF_MEMORY, "exit_code": 137}, "out_of_memory"),
         ({}, "failed_elsewhere"),
     ],
 )

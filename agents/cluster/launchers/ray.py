@@ -20,10 +20,10 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from agents.cluster.launcher import LauncherGoneError, LauncherUnavailableError, LaunchRefusedError
+from agents.cluster.launcher import LauncherGoneError, LauncherUnavailableError, LaunchRefusedError, LogPiece
 from agents.cluster.reconcile import RunKey
 from agents.cluster.working_dir import allowed_folder, is_remote, pack
-from scheduler.contract.sync import DesiredRun, ObservedRun, Placement, RunState
+from scheduler.contract.sync import Cause, DesiredRun, ObservedRun, Placement, RunState
 
 TIMEOUT_SECONDS = 15.0
 STOP_GRACE_SECONDS = 10
@@ -137,24 +137,24 @@ class RayLauncher:
     def forget(self, attempt: str, token: int) -> None:
         self._call("DELETE", self._path(attempt, token), accept=(404,))
 
-    def read_log(self, attempt: str, token: int, offset: int, max_bytes: int) -> bytes:
+    def read_log(self, attempt: str, token: int, rank: int, offset: int, max_bytes: int) -> LogPiece:
         job = self._jobs.get((attempt, token))
-        if job is None or job.driver_node_id is None:
-            return b""
+        if job is None or job.driver_node_id is None or rank > 0:
+            return LogPiece(offset)
         query = {"node_id": job.driver_node_id, "filename": f"job-driver-{job.submission_id}.log", "lines": "-1"}
         # Ray streams a log from its beginning, whatever its size: take what is needed and hang up.
         found = bytearray()
         try:
             with self._http.stream("GET", "/api/v0/logs/file", params=query) as response:
                 if not response.is_success:
-                    return b""
+                    return LogPiece(offset)
                 for piece in response.iter_bytes():
                     found += piece
                     if len(found) >= offset + max_bytes:
                         break
         except httpx.TransportError as error:
             raise self._unavailable(error) from error
-        return bytes(found[offset : offset + max_bytes])
+        return LogPiece(offset, bytes(found[offset : offset + max_bytes]))
 
     def close(self) -> None:
         self._http.close()
@@ -181,14 +181,14 @@ class RayLauncher:
             finished_at=_moment(job.end_time) if job.end_time else None,
             exit_code=job.driver_exit_code,
             detail=_failure(job) if failed else None,
-            launch_failed=failed and began is None,
+            cause=Cause.LAUNCH_REFUSED if failed and began is None else None,
             checkpoint_at=self._checkpoint_at(job, began),
         )
 
     def _began_at(self, key: RunKey, job: _Job) -> datetime | None:
         """When the program began, by the first line in its log that we wrote before it: its owner cannot name the attempt."""
         if key not in self._began and job.driver_node_id is not None:
-            head = self.read_log(*key, offset=0, max_bytes=len(job.entrypoint.encode()) + 4096)
+            head = self.read_log(*key, rank=0, offset=0, max_bytes=len(job.entrypoint.encode()) + 4096).data
             mark = re.search(rf"^{re.escape(_mark(key[0]))} (\d{{10,11}})\.(\d{{3}})$".encode(), head, re.MULTILINE)
             if mark is not None:
                 self._began[key] = _moment(int(mark[1] + mark[2]))

@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from agents.cluster.files import write_atomically
-from agents.cluster.launcher import LauncherUnavailableError
+from agents.cluster.launcher import LauncherUnavailableError, LogPiece
 from agents.cluster.reconcile import RunKey
 from agents.cluster.site import SiteFile
 from scheduler.contract.base import Moment
@@ -108,9 +108,9 @@ class RecordedLauncher:
     def forget(self, attempt: str, token: int) -> None:
         self._keep({key: run for key, run in self._runs.items() if key != (attempt, token)})
 
-    def read_log(self, attempt: str, token: int, offset: int, max_bytes: int) -> bytes:
+    def read_log(self, attempt: str, token: int, rank: int, offset: int, max_bytes: int) -> LogPiece:
         run = self._runs.get((attempt, token))
-        return self._log(run).encode()[offset : offset + max_bytes] if run else b""
+        return LogPiece(offset, self._log(run).encode()[offset : offset + max_bytes] if run and rank == 0 else b"")
 
     def close(self) -> None:
         """Nothing is held."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from agents.city import CityRefusedError, CityUnavailableError
-from agents.cluster.launcher import LauncherUnavailableError
+from agents.cluster.launcher import LauncherUnavailableError, LogPiece
 from agents.cluster.reconcile import RunKey
 from scheduler.contract.inventory import NodeReport, ReportAccepted
 from scheduler.contract.job import Activity
@@ -107,8 +107,8 @@ class MemoryLauncher:
         self.forgotten.append((attempt, token))
         del self.runs[attempt, token]
 
-    def read_log(self, attempt: str, token: int, offset: int, max_bytes: int) -> bytes:
-        return self.logs.get((attempt, token), b"")[offset : offset + max_bytes]
+    def read_log(self, attempt: str, token: int, rank: int, offset: int, max_bytes: int) -> LogPiece:
+        return LogPiece(offset, self.logs.get((attempt, token), b"")[offset : offset + max_bytes])
 
     def close(self) -> None:
         pass

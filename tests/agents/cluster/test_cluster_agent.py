@@ -16,7 +16,7 @@ from agents.cluster.agent import Agent, CityPort, Reports, run
 from agents.cluster.launcher import Launcher, LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.logs import LogUpload, decode_piece
 from agents.cluster.site import RecordedNodes, SiteFile
-from scheduler.contract.sync import MAX_LOG_CHUNK, RUN_FINAL, RunState, SyncRequest, SyncResponse
+from scheduler.contract.sync import MAX_LOG_CHUNK, RUN_FINAL, Cause, RunState, SyncRequest, SyncResponse
 from scheduler.domain.hardware import shipped_catalogue
 from tests.agents.cluster.doubles import REFUSED, SITE, UNAVAILABLE, Clock, MemoryCity, MemoryLauncher, desired
 
@@ -99,7 +99,7 @@ def test_a_refused_launch_is_told_until_it_is_no_longer_desired() -> None:
     told = {run.attempt: run for run in city.requests[-1].observed}
     assert told.keys() == {"att-1", "att-2"}
     assert told["att-1"].state is RunState.FAILED
-    assert told["att-1"].launch_failed
+    assert told["att-1"].cause is Cause.LAUNCH_REFUSED
     assert told["att-1"].detail == "no such folder"
     city.desired = []
     loop.round()
@@ -114,7 +114,7 @@ def test_an_unexpected_failure_tells_its_kind_and_no_secret(caplog: pytest.LogCa
     loop.round()
     loop.round()
     [run] = city.requests[-1].observed
-    assert run.launch_failed
+    assert run.cause is Cause.LAUNCH_REFUSED
     assert run.detail is not None
     assert "RuntimeError" in run.detail
     assert "s3cret" not in run.detail + caplog.text
@@ -128,7 +128,7 @@ def test_a_launch_the_cluster_cannot_take_now_is_tried_again() -> None:
     cluster.fails_with = None
     loop.round()
     assert cluster.launched == [KEY]
-    assert not any(run.launch_failed for request in city.requests for run in request.observed)
+    assert not any(run.cause for request in city.requests for run in request.observed)
 
 
 def test_a_restarted_agent_takes_up_where_the_last_one_was_killed() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from agents.cluster.launcher import LauncherGoneError, LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.launchers.ray import RayLauncher
-from scheduler.contract.sync import Placement, RunState
+from scheduler.contract.sync import Cause, Placement, RunState
 from tests.agents.cluster.doubles import desired
 
 NAME = "suanwang-att-1-1"
@@ -195,7 +195,7 @@ def test_states_times_and_exit_codes(tmp_path: Path) -> None:
     assert running.started_at == datetime.fromtimestamp(1_800_000_002.5, UTC)
     ray.runs(status="FAILED", end_time=1_800_000_009_000, driver_exit_code=3, message="log tail")
     [failed] = launcher(ray, tmp_path).observe()
-    assert (failed.state, failed.exit_code, failed.launch_failed) == (RunState.FAILED, 3, False)
+    assert (failed.state, failed.exit_code, failed.cause) == (RunState.FAILED, 3, None)
     assert failed.detail == "the program exited with code 3"
     assert failed.started_at == running.started_at
     assert failed.finished_at == datetime.fromtimestamp(1_800_000_009, UTC)
@@ -207,7 +207,7 @@ def test_a_program_that_never_began_is_a_failed_launch(tmp_path: Path) -> None:
     one.launch(desired())
     ray.jobs[NAME] |= {"status": "FAILED", "end_time": 1_800_000_009_000, "message": "runtime_env setup failed: no such package"}
     [run] = one.observe()
-    assert run.launch_failed
+    assert run.cause is Cause.LAUNCH_REFUSED
     assert run.started_at is None
     assert run.detail == "runtime_env setup failed: no such package"
 
@@ -260,4 +260,4 @@ def test_stop_and_forget_are_harmless_where_nothing_is(tmp_path: Path) -> None:
     one = launcher(FakeRay(), tmp_path)
     one.stop("att-1", 1)
     one.forget("att-1", 1)
-    assert one.read_log("att-1", 1, 0, 100) == b""
+    assert one.read_log("att-1", 1, 0, 0, 100).data == b""

@@ -74,7 +74,7 @@ def ended(run: ObservedRun) -> bool:
 
 
 def log_of(launcher: RayLauncher, attempt: str) -> str:
-    return launcher.read_log(attempt, 7, offset=0, max_bytes=65_536).decode()
+    return launcher.read_log(attempt, 7, rank=0, offset=0, max_bytes=65_536).data.decode()
 
 
 def test_training_runs_to_its_end_and_is_recovered_and_forgotten(launcher: RayLauncher, ray: LocalRay, folder: Path) -> None:
@@ -90,7 +90,7 @@ def test_training_runs_to_its_end_and_is_recovered_and_forgotten(launcher: RayLa
     assert seen.checkpoint_at is not None
     log = log_of(launcher, "att:ok.1")
     assert "epoch 4/4 loss" in log
-    assert launcher.read_log("att:ok.1", 7, offset=10, max_bytes=20) == log.encode()[10:30]
+    assert launcher.read_log("att:ok.1", 7, rank=0, offset=10, max_bytes=20).data == log.encode()[10:30]
     assert (folder / "checkpoints" / "job-ok" / "ckpt" / "checkpoint.npz").exists()
 
     restarted = new_launcher(ray, folder)
@@ -104,7 +104,7 @@ def test_a_failure_is_told_and_the_next_attempt_resumes(launcher: RayLauncher) -
     failing = [*TRAIN, "--fail-at-epoch", "3"]
     launcher.launch(training("att-f1", "job-f", failing))
     seen = wait_for(launcher, "att-f1", ended)
-    assert (seen.state, seen.exit_code, seen.launch_failed) == (RunState.FAILED, 1, False)
+    assert (seen.state, seen.exit_code, seen.cause) == (RunState.FAILED, 1, None)
     assert "failing on the first attempt" in log_of(launcher, "att-f1")
     launcher.launch(training("att-f2", "job-f", failing, number=2))
     assert wait_for(launcher, "att-f2", ended).state is RunState.SUCCEEDED

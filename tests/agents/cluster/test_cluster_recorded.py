@@ -60,7 +60,7 @@ def test_a_restart_changes_nothing_and_an_absent_agent_invents_nothing(tmp_path:
         restarted = RecordedLauncher(site(), tmp_path, clock)
         restarted.launch(desired())
         assert restarted.observe() == reference.observe()
-        assert restarted.read_log(*KEY, offset=0, max_bytes=10_000) == reference.read_log(*KEY, offset=0, max_bytes=10_000)
+        assert restarted.read_log(*KEY, 0, offset=0, max_bytes=10_000) == reference.read_log(*KEY, 0, offset=0, max_bytes=10_000)
 
 
 @pytest.mark.parametrize(("after", "started"), [(0.1, False), (2.0, True)])
@@ -97,16 +97,16 @@ def test_its_log_says_what_it_is_and_only_grows(tmp_path: Path) -> None:
     clock = Clock()
     launcher = RecordedLauncher(site(), tmp_path, clock)
     launcher.launch(desired(model="910B3", per_node=8))
-    before = launcher.read_log(*KEY, offset=0, max_bytes=10_000)
+    before = launcher.read_log(*KEY, 0, offset=0, max_bytes=10_000).data
     clock.advance(60)
-    after = launcher.read_log(*KEY, offset=0, max_bytes=10_000)
+    after = launcher.read_log(*KEY, 0, offset=0, max_bytes=10_000).data
     assert after.startswith(before)
     text = after.decode()
     assert "nothing is computed here" in text
     assert "仅回放" in text
     assert "python train.py on 1 × 8 × 910B3" in text
     assert "ended with exit code 0" in text
-    assert launcher.read_log(*KEY, offset=len(before), max_bytes=5) == after[len(before) : len(before) + 5]
+    assert launcher.read_log(*KEY, 0, offset=len(before), max_bytes=5).data == after[len(before) : len(before) + 5]
 
 
 def test_a_foreign_state_file_is_refused_by_name(tmp_path: Path) -> None:
