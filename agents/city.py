@@ -1,38 +1,16 @@
-"""The agents' side of the city's API: three calls, each with a deadline, and errors that say whether to try again."""
+"""The cluster agent's side of the city's API: three calls, each with a deadline, and errors that say whether to try again."""
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
-from random import Random
 from types import TracebackType
 from typing import Self, TypeVar
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from agents.terms import TIMEOUT_SECONDS, CityRefusedError, CityUnavailableError, retry_after_seconds
 from scheduler.contract.inventory import NodeReport, ReportAccepted
 from scheduler.contract.sync import LogChunk, LogPosition, SyncRequest, SyncResponse
 
-TIMEOUT_SECONDS = 10.0
-BACKOFF_FIRST_SECONDS = 0.5
-BACKOFF_MOST_SECONDS = 30.0
-
-_TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")
-
 Answer = TypeVar("Answer", bound=BaseModel)
-
-
-class CityUnavailableError(Exception):
-    """The city did not answer, or answered that it cannot now (429, 5xx): try again later."""
-
-
-class CityRefusedError(Exception):
-    """The city refused what was said (4xx): saying it again will not help. `code` is the problem's stable code."""
-
-    def __init__(self, status: int, code: str, detail: str) -> None:
-        super().__init__(f"the city refused ({status} {code}): {detail}")
-        self.status = status
-        self.code = code
 
 
 class City:
@@ -65,7 +43,8 @@ class City:
         except httpx.TransportError as error:
             raise CityUnavailableError(f"{self._http.base_url}: {error or type(error).__name__}") from error
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
-            raise CityUnavailableError(f"{self._http.base_url}{path} answered {response.status_code}")
+            asked = retry_after_seconds(response.headers.get("Retry-After"))
+            raise CityUnavailableError(f"{self._http.base_url}{path} answered {response.status_code}", asked)
         if not response.is_success:
             raise _refusal(response)
         try:
@@ -81,25 +60,6 @@ class City:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def backoff_seconds(rng: Random) -> Iterator[float]:
-    """Delays between retries: doubling from half a second to thirty, each with full jitter so that agents do not stampede."""
-    ceiling = BACKOFF_FIRST_SECONDS
-    while True:
-        yield rng.uniform(0, ceiling)
-        ceiling = min(ceiling * 2, BACKOFF_MOST_SECONDS)
-
-
-def read_token(path: Path) -> str:
-    """The bearer token in a file, without surrounding whitespace. Raises OSError where there is no file.
-
-    Raises ValueError unless it is one printable word: anything else would end up, token and all, in an HTTP library's error.
-    """
-    token = path.read_text("utf-8", errors="replace").strip()
-    if not _TOKEN.fullmatch(token):
-        raise ValueError(f"{path} does not hold a token: one line of printable ASCII without spaces is expected")
-    return token
 
 
 def _refusal(response: httpx.Response) -> CityRefusedError:

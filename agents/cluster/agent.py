@@ -13,10 +13,10 @@ from random import Random
 from threading import Event
 from typing import Protocol
 
-from agents.city import CityRefusedError, CityUnavailableError, backoff_seconds
 from agents.cluster.launcher import Launcher, LauncherGoneError, LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.logs import LogSink, LogUpload
 from agents.cluster.reconcile import RunKey, plan
+from agents.terms import CityRefusedError, CityUnavailableError, backoff_seconds, retry_seconds
 from scheduler.contract.inventory import NodeReport, ReportAccepted
 from scheduler.contract.sync import MAX_RUNS, RUN_FINAL, Cause, DesiredRun, ObservedRun, RunState, SyncRequest, SyncResponse
 
@@ -101,7 +101,10 @@ class Agent:
         except CityRefusedError as error:
             self._say(f"cluster {self._cluster}: {error}; check its id and its token")
             return self._rng.uniform(0.5, 1.0) * REFUSED_RETRY_SECONDS
-        except (CityUnavailableError, LauncherUnavailableError) as error:
+        except CityUnavailableError as error:
+            self._say(f"cluster {self._cluster}: {error}; runs go on, trying again")
+            return retry_seconds(error, self._backoff, self._rng)
+        except LauncherUnavailableError as error:
             self._say(f"cluster {self._cluster}: {error}; runs go on, trying again")
             return next(self._backoff)
         self._say("")
@@ -186,8 +189,8 @@ class Reports:
         for _, hostname in overdue[:REPORTS_PER_ROUND]:
             try:
                 accepted = self._city.report(self._site.report(hostname))
-            except CityUnavailableError:
-                self._postpone(now + next(self._backoff))
+            except CityUnavailableError as error:
+                self._postpone(now + retry_seconds(error, self._backoff, self._rng))
                 return
             except CityRefusedError as error:
                 if not self._refused:

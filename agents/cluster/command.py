@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import typer
 from pydantic import TypeAdapter, ValidationError
 
-from agents.city import City, read_token
+from agents.city import City
 from agents.cluster.agent import Site, run
 from agents.cluster.files import FolderInUseError, hold
 from agents.cluster.launcher import Launcher, LauncherGoneError
@@ -27,6 +27,7 @@ from agents.cluster.launchers.recorded import RecordedLauncher
 from agents.cluster.local_ray import LocalRay, LocalRayError
 from agents.cluster.site import RecordedNodes, read_site
 from agents.signals import stop_on_signals
+from agents.terms import read_token
 from scheduler.contract.base import Key
 from scheduler.domain.hardware import shipped_catalogue
 from scheduler.domain.ids import RANDOM_BYTES, new_id

@@ -9,9 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from agents.city import CityRefusedError
 from agents.cluster.launcher import Launcher
 from agents.cluster.reconcile import RunKey
+from agents.terms import CityRefusedError
 from scheduler.contract.sync import MAX_LOG_CHUNK, RUN_FINAL, LogChunk, LogPosition, ObservedRun
 
 PIECES_PER_RUN = 4

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from datetime import datetime
 from random import Random
 from threading import Event
+from typing import Protocol
 
-from agents.city import City, CityRefusedError, CityUnavailableError, backoff_seconds
-from agents.node.collect import NodeIdentity, collect, read_host
+from agents.node.collect import Json, NodeIdentity, collect, read_host
 from agents.node.watch import Watch
-from scheduler.contract.inventory import NodeReport
+from agents.terms import CityRefusedError, CityUnavailableError, backoff_seconds, retry_seconds
 from scheduler.domain.hardware import Catalogue
 
 log = logging.getLogger(__name__)
@@ -24,33 +24,45 @@ REPORT_MOST_SECONDS = 300
 REFUSED_SECONDS = 60.0
 JITTER = 0.1
 
-Observe = Callable[[int], NodeReport]
+FIRST_WITHIN_SECONDS = 10.0
+"""A fleet that is switched on at once spreads its first reports over this long, and those after them are as far apart."""
+
+Observe = Callable[[int], Json]
 """Makes the report with the given sequence number."""
+
+
+class City(Protocol):
+    """Who is reported to: `agents.node.reporter.Reporter` is one."""
+
+    def report(self, report: Json) -> int:
+        """Returns in how many seconds the next is wanted. Raises CityUnavailableError or CityRefusedError."""
+
 
 Connect = Callable[[], City]
 """Opens the city with the token as it is now. Raises OSError or ValueError where there is none to read."""
 
 
-def once(identity: NodeIdentity, watch: Watch, catalogue: Catalogue, *, sequence: int, now: datetime) -> NodeReport:
+def once(identity: NodeIdentity, watch: Watch, catalogue: Catalogue, *, sequence: int, now: datetime) -> Json:
     """One full report of this machine. Takes as long as the slowest probe, at most the watch's deadline."""
     return collect(identity, read_host(), watch.readings(), catalogue, sequence=sequence, observed_at=now)
 
 
-def run(observe: Observe, connect: Connect, stop: Event, rng: Random) -> None:
-    """Reports until `stop` is set.
+def run(observe: Observe, connect: Connect, stop: Event, rng: Random, first_within_seconds: float = 0.0) -> None:
+    """Reports until `stop` is set, for the first time after a random part of `first_within_seconds`.
 
     An absent city is tried again with growing, jittered delays; a refusal is logged with what to do about it and tried
     again about once a minute over a new connection, whose token is read afresh: a new token needs no restart.
     """
     sequences = itertools.count()
+    if first_within_seconds:
+        stop.wait(rng.uniform(0, first_within_seconds))
     while not stop.is_set():
         try:
             city = connect()
         except (OSError, ValueError) as error:
             log.error("no token to report with: %s", _line(error))
         else:
-            with city:
-                _report_until_refused(observe, city, stop, rng, sequences)
+            _report_until_refused(observe, city, stop, rng, sequences)
         stop.wait(_jittered(REFUSED_SECONDS, rng))
     log.info("stopped")
 
@@ -62,24 +74,24 @@ def _report_until_refused(observe: Observe, city: City, stop: Event, rng: Random
         report = observe(next(sequences))
         troubles = _log_new_troubles(report, troubles)
         try:
-            answer = city.report(report)
+            asked = city.report(report)
         except CityUnavailableError as error:
-            heard, delay = False, next(delays)
+            heard, delay = False, retry_seconds(error, delays, rng)
             log.warning("the city is not available, next try in %.1f s: %s", delay, _line(error))
         except CityRefusedError as error:
             log.error("%s; %s", _line(error), _advice(error))
             return
         else:
-            seconds = min(max(answer.next_report_seconds, REPORT_LEAST_SECONDS), REPORT_MOST_SECONDS)
+            seconds = min(max(asked, REPORT_LEAST_SECONDS), REPORT_MOST_SECONDS)
             if not heard:
-                log.info("%s reports %d cards, every %d s", report.hostname, len(report.accelerators), seconds)
+                log.info("%s reports %d cards, every %d s", report["hostname"], len(report["accelerators"]), seconds)
             heard, delay, delays = True, _jittered(seconds, rng), backoff_seconds(rng)
         stop.wait(delay)
 
 
-def _log_new_troubles(report: NodeReport, known: dict[str, str]) -> dict[str, str]:
+def _log_new_troubles(report: Json, known: dict[str, str]) -> dict[str, str]:
     """The probes' errors of this report; each is logged when it appears or changes, not every time it is reported."""
-    troubles = {result.probe: result.error for result in report.probes if result.error}
+    troubles = {result["probe"]: result["error"] for result in report["probes"] if "error" in result}
     for probe, error in troubles.items():
         if known.get(probe) != error:
             log.warning("probe %s: %s", probe, _line(error))

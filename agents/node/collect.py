@@ -1,31 +1,36 @@
-"""Puts one node report together: who the node is, what its host has, what the probes saw, what the catalogue calls it."""
+"""Puts one node report together: who the node is, what its host has, what the probes saw, what the catalogue calls it.
+
+A report is the JSON of `scheduler.contract.inventory.NodeReport` as plain Python (`bounds.py` says why), without what is absent.
+"""
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Annotated
+from typing import Any
 
 import psutil
-from pydantic import Field, ValidationError
 
+from agents.node.bounds import MAX_ACCELERATORS, MAX_TEXT, bounded
 from agents.node.probes.probe import PLACE, Device, Reading
-from scheduler.contract.base import Key, Text, Wire
-from scheduler.contract.inventory import MAX_ACCELERATORS, Accelerator, NodeName, NodeReport, ProbeResult
+from scheduler.domain.clock import rfc3339
 from scheduler.domain.hardware import Catalogue, Health
 
 MAX_NAME_CHARACTERS = 253
 MAX_ERROR_CHARACTERS = 500
 
+Json = dict[str, Any]
 
-class NodeIdentity(Wire):
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
     """What every report of one agent's life says alike. `boot` is new with each start of the agent."""
 
-    hostname: NodeName
-    boot: Key
-    agent_version: Text
-    labels: Annotated[dict[Key, Text], Field(max_length=32)] = Field(default_factory=dict)
+    hostname: str
+    boot: str
+    agent_version: str
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +65,39 @@ def collect(
     *,
     sequence: int,
     observed_at: datetime,
-) -> NodeReport:
+) -> Json:
     """One report from readings by probe name. A card the contract would refuse is left out and named in its probe's error."""
-    cards: dict[str, Accelerator] = {}
+    cards: list[Json] = []
+    taken: set[str] = set()
     probes = []
     for name, reading in readings.items():
         found, problems = 0, [reading.error] if reading.error else []
         for device in reading.devices:
             try:
-                card = _admitted(_own(device, identity.hostname), cards, catalogue)
-                cards[card.uuid] = card
+                if len(cards) == MAX_ACCELERATORS:
+                    raise ValueError(f"a report carries at most {MAX_ACCELERATORS}")
+                cards.append(_admitted(_own(device, identity.hostname), taken, catalogue))
                 found += 1
             except ValueError as error:
-                problems.append(f"card {device.index} is left out: {_first_line(error)}")
-        probes.append(ProbeResult(probe=name, found=found, error="; ".join(problems)[:MAX_ERROR_CHARACTERS] or None))
-    return NodeReport(
-        **identity.model_dump(),
+                problems.append(f"card {device.index} is left out: {error}")
+        probes.append(
+            _present(
+                probe=name,
+                found=found,
+                error="; ".join(problems)[:MAX_ERROR_CHARACTERS] or None,
+                milliseconds=reading.milliseconds,
+                age_seconds=reading.age_seconds,
+            )
+        )
+    return {
+        **asdict(identity),
         **asdict(host),
-        sequence=sequence,
-        observed_at=observed_at,
-        driver_version=_joined(reading.driver_version for reading in readings.values()),
-        toolkit_version=_joined(reading.toolkit_version for reading in readings.values()),
-        accelerators=list(cards.values()),
-        probes=probes,
-    )
+        "sequence": sequence,
+        "observed_at": rfc3339(observed_at),
+        **_versions(list(readings.values())),
+        "accelerators": cards,
+        "probes": probes,
+    }
 
 
 def _own(device: Device, hostname: str) -> Device:
@@ -93,22 +107,34 @@ def _own(device: Device, hostname: str) -> Device:
     return replace(device, uuid=f"{device.uuid}@{hashlib.sha256(hostname.encode()).hexdigest()[:12]}")
 
 
+def _present(**said: object) -> Json:
+    return {name: value for name, value in said.items() if value is not None}
+
+
+def _versions(readings: Sequence[Reading]) -> Json:
+    """One of each, as a rule; a node with two vendors' cards names both, and is then in no range of versions."""
+    drivers = [reading.driver_version for reading in readings]
+    toolkits = [reading.toolkit_version for reading in readings]
+    return _present(driver_version=_joined(drivers), toolkit_version=_joined(toolkits))
+
+
 def _joined(versions: Iterable[str | None]) -> str | None:
-    """One version, as a rule; a node with two vendors' cards names both, and is then in no range of versions."""
-    return ", ".join(version for version in versions if version) or None
+    return ", ".join(version for version in versions if version)[:MAX_TEXT] or None
 
 
-def _admitted(device: Device, cards: Mapping[str, Accelerator], catalogue: Catalogue) -> Accelerator:
-    """Raises ValueError for a card a report cannot carry."""
-    if device.uuid in cards:
-        raise ValueError(f"{device.uuid} is on the report already")
-    if len(cards) == MAX_ACCELERATORS:
-        raise ValueError(f"a report carries at most {MAX_ACCELERATORS}")
-    return _accelerator(device, catalogue)
+def _admitted(device: Device, taken: set[str], catalogue: Catalogue) -> Json:
+    """Notes its names as taken. Raises ValueError for a card a report cannot carry."""
+    names = [device.uuid, *(instance.uuid for instance in (device.mig.instances if device.mig else ()))]
+    again = next((name for name in names if name in taken or names.count(name) > 1), None)
+    if again is not None:
+        raise ValueError(f"{again} is on the report already")
+    card = _accelerator(device, catalogue)
+    taken.update(names)
+    return card
 
 
-def _accelerator(device: Device, catalogue: Catalogue) -> Accelerator:
-    """A sensor outside the contract's bounds is as good as missing; anything else outside them raises ValidationError."""
+def _accelerator(device: Device, catalogue: Catalogue) -> Json:
+    """Raises ValueError for a card outside the contract's bounds."""
     known = catalogue.identify(device.vendor, device.model, device.pci_vendor_id)
     described = {
         "index": device.index,
@@ -128,18 +154,4 @@ def _accelerator(device: Device, catalogue: Catalogue) -> Accelerator:
         described["memory_bytes"] = 0
         described["health"] = Health.LOST if device.health is Health.LOST else Health.DEGRADED
         described["health_reasons"] = [*device.health_reasons, "memory_size_unknown"]
-    sensors = asdict(device.sensors)
-    try:
-        return Accelerator.model_validate(described | sensors)
-    except ValidationError as error:
-        absurd = {str(problem["loc"][0]) for problem in error.errors()}
-        if not absurd <= sensors.keys():
-            raise
-        return Accelerator.model_validate(described | sensors | dict.fromkeys(absurd))
-
-
-def _first_line(error: ValueError) -> str:
-    if isinstance(error, ValidationError):
-        problem = error.errors()[0]
-        return f"{problem['loc'][0]}: {problem['msg']}"
-    return str(error)
+    return bounded(described | asdict(device.sensors))

@@ -1,25 +1,30 @@
 """`suanwang agent node`: report this machine to a city until stopped, or look once and print what was seen."""
 
-import logging
 import socket
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from random import Random
 from typing import Annotated, NoReturn
 from uuid import uuid4
 
 import typer
-from pydantic import HttpUrl, TypeAdapter, ValidationError
+from pydantic import Field, HttpUrl, TypeAdapter, ValidationError
 
-from agents.city import City, read_token
-from agents.node import agent, probes
+from agents.node import agent, loop, probes
 from agents.node.collect import NodeIdentity, normalise_hostname
 from agents.node.table import print_report
 from agents.node.watch import Watch
-from agents.signals import stop_on_signals
-from scheduler.contract.inventory import NodeReport
+from agents.terms import read_token
+from scheduler.contract.base import Key, Text, Wire
+from scheduler.contract.inventory import NodeName, NodeReport
 from scheduler.domain.hardware import shipped_catalogue
+
+
+class _Typed(Wire):
+    """What an operator may call a node."""
+
+    hostname: NodeName
+    labels: Annotated[dict[Key, Text], Field(max_length=32)]
 
 
 def node(
@@ -29,16 +34,22 @@ def node(
     hostname: Annotated[str | None, typer.Option(help="Name of this node, instead of the machine's own.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Look once, print, and exit; needs no city.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --once: print the report as JSON.")] = False,
+    first_within: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            max=300,
+            metavar="SECONDS",
+            help="The first report comes after a random part of this, so that a fleet switched on at once does not report at once.",
+        ),
+    ] = agent.FIRST_WITHIN_SECONDS,
 ) -> None:
     """See this machine's accelerators and report them to the city."""
     identity = _identity(hostname, label or [])
-    watch, catalogue = Watch(probes.shipped()), shipped_catalogue()
-
-    def observe(sequence: int) -> NodeReport:
-        return agent.once(identity, watch, catalogue, sequence=sequence, now=datetime.now(UTC))
-
     if once:
-        _print(observe(0), as_json)
+        watch, catalogue = Watch(probes.shipped()), shipped_catalogue()
+        seen = agent.once(identity, watch, catalogue, sequence=0, now=datetime.now(UTC))
+        _print(NodeReport.model_validate(seen), as_json)
         return
     if as_json:
         _refuse("--json goes with --once")
@@ -46,22 +57,26 @@ def node(
         _refuse("--city and --token-file are needed (or --once, to look without a city)")
     _require_url(city)
     _require_token(token_file)
-    _log_to_stderr()
-    with stop_on_signals() as stop:
-        agent.run(observe, lambda: City(city, read_token(token_file)), stop, Random())  # noqa: S311 -- jitter is no secret
+    loop.become(
+        loop.Order(
+            city=city,
+            token_file=str(token_file),
+            hostname=identity.hostname,
+            boot=identity.boot,
+            agent_version=identity.agent_version,
+            first_within_seconds=first_within,
+            labels=identity.labels,
+        )
+    )
 
 
 def _identity(hostname: str | None, labels: list[str]) -> NodeIdentity:
     try:
-        return NodeIdentity(
-            hostname=hostname or normalise_hostname(socket.gethostname()),
-            boot=uuid4().hex,
-            agent_version=version("suanwang"),
-            labels=dict(_label(text) for text in labels),
-        )
+        typed = _Typed(hostname=hostname or normalise_hostname(socket.gethostname()), labels=dict(_label(text) for text in labels))
     except ValidationError as error:
         problem = error.errors()[0]
         _refuse(f"--{str(problem['loc'][0]).removesuffix('s')} {problem['input']!r}: {problem['msg']}")
+    return NodeIdentity(typed.hostname, boot=uuid4().hex, agent_version=version("suanwang"), labels=typed.labels)
 
 
 def _label(text: str) -> tuple[str, str]:
@@ -85,11 +100,6 @@ def _require_token(path: Path) -> None:
         _refuse(f"--token-file {str(path)!r}: {error.strerror}")
     except ValueError as error:
         _refuse(f"--token-file: {error}")
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _print(report: NodeReport, as_json: bool) -> None:

@@ -149,7 +149,7 @@ def _start_agents(city: EmbeddedCity, settings: Settings) -> None:
         else:
             cores = str(os.cpu_count() or 1)  # what the node agent reports of this machine
             extra = ("--local-ray", "--num-cpus", cores, "--local-root", str(settings.local_root))
-            city.children.start(f"node-{cluster.id}", _suanwang("agent", "node", *common))
+            city.children.start(f"node-{cluster.id}", _suanwang("agent", "node", "--first-within", "0", *common))
         city.children.start(name, _suanwang("agent", "cluster", *common, *options, *extra))
 
 

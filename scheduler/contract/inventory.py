@@ -58,11 +58,16 @@ class Accelerator(Wire):
 
 
 class ProbeResult(Wire):
-    """How one vendor's probe went: absent hardware is `found: 0` without an error."""
+    """How one vendor's probe went: absent hardware is `found: 0` without an error.
+
+    `milliseconds` is how long it took. Where it has not answered, its cards are those of its last answer, `age_seconds` ago.
+    """
 
     probe: Key
     found: Count
     error: Annotated[str, StringConstraints(max_length=500)] | None = None
+    milliseconds: Count | None = None
+    age_seconds: Count | None = None
 
 
 class NodeReport(Wire):

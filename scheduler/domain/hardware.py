@@ -9,10 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cache
-from importlib.resources import files
 from typing import Any
-
-import yaml
 
 
 class HardwareClass(StrEnum):
@@ -120,6 +117,10 @@ def parse_catalogue(document: Mapping[str, Any]) -> Catalogue:
 @cache
 def shipped_catalogue() -> Catalogue:
     """The catalogue this release ships, `scheduler/domain/catalogue.yaml`."""
+    from importlib.resources import files  # here, since who needs only the words (a probe's child) shall not carry YAML
+
+    import yaml
+
     return parse_catalogue(yaml.safe_load(files("scheduler.domain").joinpath("catalogue.yaml").read_text("utf-8")))
 
 

@@ -65,12 +65,16 @@ class Reading:
     """What one probe saw. Absent hardware is an empty reading; `error` says what could not be seen, beside what could.
 
     `toolkit_version` is the newest version of the vendor's toolkit (CUDA, CANN) that programs on this node can use.
+    `milliseconds` is how long the probe took, and `age_seconds` how long ago, where the probe has not answered since; both are
+    the watch's to say.
     """
 
     devices: tuple[Device, ...] = ()
     driver_version: str | None = None
     toolkit_version: str | None = None
     error: str | None = None
+    milliseconds: int | None = field(default=None, compare=False)
+    age_seconds: int | None = None
 
 
 class Probe(Protocol):

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from agents.city import CityRefusedError, CityUnavailableError
 from agents.cluster.launcher import LauncherUnavailableError, LogPiece
 from agents.cluster.reconcile import RunKey
+from agents.terms import CityRefusedError, CityUnavailableError
 from scheduler.contract.inventory import NodeReport, ReportAccepted
 from scheduler.contract.job import Activity
 from scheduler.contract.sync import (

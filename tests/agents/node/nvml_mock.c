@@ -1,5 +1,5 @@
 /* A machine with two cards, as libnvidia-ml.so.1 would tell it: an H800 without a power sensor, and a card of a model
- * nobody knows with three uncorrected ECC errors. MOCK_NVML_INIT is the code nvmlInit answers, 0 (success) by default; MOCK_NVML_TROUBLE
+ * nobody knows with three uncorrected ECC errors. MOCK_NVML_CARDS makes it a machine of so many H800, at most eight. MOCK_NVML_INIT is the code nvmlInit answers, 0 (success) by default; MOCK_NVML_TROUBLE
  * makes a read `crash` or `hang`, or `print` what does not belong there; MOCK_NVML_GATE is a pipe that nvmlInit waits for;
  * MOCK_NVML_XID is the error the driver tells of the first card, once. */
 #include <signal.h>
@@ -15,10 +15,10 @@ typedef struct { unsigned gpu, memory; } utilisation_rates;
 typedef struct { char legacy[16]; unsigned domain, bus, device, pci_device_id, pci_subsystem_id; char bus_id[32]; } pci_info;
 typedef struct { card *device; unsigned long long type, data; unsigned gpu_instance, compute_instance; } event;
 
-static card cards[] = {
-    {"NVIDIA H800", "GPU-0", 85520809984ull, 1073741824ull, 0, 37, 0, 41},
-    {"NVIDIA Mystery", "GPU-1", 17179869184ull, 0, 3, 0, 65123, 30},
-};
+#define H800(number) {"NVIDIA H800", "GPU-" number, 85520809984ull, 1073741824ull, 0, 37, 0, 41}
+static card odd[] = {H800("0"), {"NVIDIA Mystery", "GPU-1", 17179869184ull, 0, 3, 0, 65123, 30}};
+static card alike[] = {H800("0"), H800("1"), H800("2"), H800("3"), H800("4"), H800("5"), H800("6"), H800("7")};
+static card *cards = odd;
 
 int nvmlInitWithFlags(unsigned flags) {
     const char *gate = getenv("MOCK_NVML_GATE"), *code = getenv("MOCK_NVML_INIT");
@@ -33,7 +33,9 @@ int nvmlDeviceGetCount_v2(unsigned *count) {
     if (trouble && !strcmp(trouble, "crash")) raise(SIGSEGV);
     if (trouble && !strcmp(trouble, "hang")) for (;;) pause();
     if (trouble && !strcmp(trouble, "print")) { printf("{}\n"); fflush(stdout); }
-    *count = 2;
+    const char *wanted = getenv("MOCK_NVML_CARDS");
+    if (wanted) cards = alike;
+    *count = wanted ? (unsigned)atoi(wanted) : 2;
     return SUCCESS;
 }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, card **out) { *out = &cards[index]; return SUCCESS; }

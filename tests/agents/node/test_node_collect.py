@@ -1,17 +1,19 @@
 """What a report says of cards, known and unknown, sound and absurd."""
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from agents.node.collect import Host, NodeIdentity, collect, normalise_hostname, read_host
 from agents.node.probes.probe import Device, Instance, Partition, Reading, Sensors
 from scheduler.contract.inventory import MAX_ACCELERATORS, Accelerator, MigInstance, MigPartition, NodeName, NodeReport
 from scheduler.domain.hardware import HardwareClass, Health, shipped_catalogue
+from scheduler.domain.mig import MAX_SLICES
 
 IDENTITY = NodeIdentity(hostname="gpu-01", boot="boot-1", agent_version="0.1.0", labels={"rack": "r1"})
 HOST = Host(cpu_cores=64, memory_bytes=2**39, memory_used_bytes=2**30)
@@ -20,7 +22,8 @@ CARD = Device(index=0, vendor="nvidia", model="NVIDIA H20", uuid="GPU-0", memory
 
 
 def _report(*devices: Device, **others: Reading) -> NodeReport:
-    return collect(IDENTITY, HOST, {"nvml": Reading(devices)} | others, shipped_catalogue(), sequence=7, observed_at=AT)
+    readings = {"nvml": Reading(devices)} | others
+    return NodeReport.model_validate(collect(IDENTITY, HOST, readings, shipped_catalogue(), sequence=7, observed_at=AT))
 
 
 def _card(device: Device) -> Accelerator:
@@ -85,9 +88,9 @@ def test_a_card_two_probes_see_is_reported_once() -> None:
 def test_a_card_named_by_its_place_is_another_one_on_another_node_and_the_same_one_tomorrow() -> None:
     reading = {"npu-smi": Reading((replace(CARD, uuid="pci-0000:c1:00.0-0"),))}
     uuids = [
-        collect(IDENTITY.model_copy(update={"hostname": hostname}), HOST, reading, shipped_catalogue(), sequence=0, observed_at=AT)
-        .accelerators[0]
-        .uuid
+        collect(replace(IDENTITY, hostname=hostname), HOST, reading, shipped_catalogue(), sequence=0, observed_at=AT)[
+            "accelerators"
+        ][0]["uuid"]
         for hostname in ("gpu-01", "gpu-02", "gpu-01", "h" * 253)
     ]
     assert uuids[0].startswith("pci-0000:c1:00.0-0@")
@@ -139,3 +142,65 @@ def test_two_hostnames_never_become_one(one: str, other: str) -> None:
 def test_a_proper_hostname_stays_as_it_is() -> None:
     assert normalise_hostname("GPU-01.site.example") == "GPU-01.site.example"
     assert re.fullmatch(r"gpu-01-[0-9a-f]{8}", normalise_hostname("gpu_01"))
+
+
+def test_a_late_reading_is_told_with_its_age() -> None:
+    report = _report(late=Reading(error="no answer", age_seconds=12), timely=Reading(milliseconds=40))
+    assert [(probe.age_seconds, probe.milliseconds) for probe in report.probes] == [(None, None), (12, None), (None, 40)]
+
+
+def test_an_instance_of_another_cards_name_is_left_out_with_its_card() -> None:
+    twice = replace(CARD, uuid="GPU-1", mig=Partition(7, (Instance("GPU-0", "3g.48gb", 1),)))
+    report = _report(CARD, twice)
+    assert [card.uuid for card in report.accelerators] == ["GPU-0"]
+    assert report.probes[0].error == "card 0 is left out: GPU-0 is on the report already"
+
+
+WORDS = st.text(max_size=210)
+NUMBERS = st.none() | st.integers(-(2**60), 2**60) | st.integers(-60, 210)
+DEVICES = st.builds(
+    Device,
+    index=st.integers(-2, 2**54),
+    vendor=WORDS,
+    model=WORDS,
+    uuid=WORDS,
+    memory_bytes=NUMBERS,
+    pci_vendor_id=st.none() | st.sampled_from(["10de", "10DE", "1", "10de\n"]),
+    link_island=st.none() | st.integers(-1, MAX_ACCELERATORS),
+    mig=st.none()
+    | st.builds(
+        Partition,
+        st.integers(0, MAX_SLICES + 1),
+        st.lists(
+            st.builds(Instance, WORDS, st.sampled_from(["1g.10gb", "1g.10gb\n", "half"]), NUMBERS), max_size=MAX_SLICES + 1
+        ).map(tuple),
+    ),
+    sensors=st.builds(Sensors, **dict.fromkeys(Sensors.__slots__, NUMBERS)),
+    health=st.sampled_from(Health),
+    health_reasons=st.lists(WORDS, max_size=17).map(tuple),
+)
+
+
+@given(DEVICES)
+def test_the_plain_bounds_are_the_contracts(device: Device) -> None:
+    """Whatever a probe says: what is reported the contract takes, and what is left out it refuses."""
+    report = _report(device)
+    if not report.accelerators:
+        assert "is left out" in (report.probes[0].error or "")
+        told = {field: getattr(device, field) for field in ("index", "vendor", "model", "uuid", "pci_vendor_id", "link_island")}
+        told |= {
+            "mig": device.mig and asdict(device.mig),
+            "memory_bytes": 0 if device.memory_bytes is None else device.memory_bytes,
+        }
+        reasons = [*device.health_reasons, *(["memory_size_unknown"] if device.memory_bytes is None else [])]
+        with pytest.raises(ValidationError):
+            card = Accelerator(**told, hardware_class=HardwareClass.UNKNOWN, health=device.health, health_reasons=reasons)
+            NodeReport.model_validate(_report().model_dump() | {"accelerators": [card]})  # names twice on it, at the latest
+
+
+@given(st.lists(st.none() | st.text(max_size=300), max_size=4), st.text(max_size=900))
+def test_versions_and_errors_of_any_length_fit_the_report(versions: list[str | None], error: str) -> None:
+    readings = {
+        f"probe-{index}": Reading(driver_version=text, toolkit_version=text, error=error) for index, text in enumerate(versions)
+    }
+    _report(**readings)

@@ -92,10 +92,23 @@ def test_wrong_use_is_one_clear_line(arguments: list[str], said: str, tmp_path: 
     assert "s3cret" not in result.stderr
 
 
+HEAVY = {"ray", "kubernetes", "sqlalchemy", "redis", "fastapi", "numpy"}
+UNUSED = {"pydantic", "httpx", "typer", "rich", "asyncio"}
+"""What the long-running process does without, so that it and its child stay within their 60 MB (benchmarks/footprint.py)."""
+
+
+def _modules(program: str) -> set[str]:
+    told = subprocess.run([sys.executable, "-c", f"{program}\nimport sys; print(*sys.modules)"], check=True, capture_output=True)
+    return set(told.stdout.decode().splitlines()[-1].split())
+
+
 def test_the_agent_is_light() -> None:
-    probe = "import sys, agents.node.command; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", probe], check=True, timeout=60, capture_output=True, text=True).stdout.split()
-    assert not {"ray", "kubernetes", "sqlalchemy", "redis", "fastapi", "numpy"} & set(loaded)
+    assert not HEAVY & _modules("import agents.node.command")
+
+
+def test_the_process_that_goes_on_reporting_and_its_child_carry_still_less() -> None:
+    assert not (HEAVY | UNUSED) & _modules("import agents.node.loop")
+    assert not (HEAVY | UNUSED | {"yaml", "psutil", "http"}) & _modules("import agents.node.probes.child, agents.node.probes.nvml")
 
 
 @pytest.mark.processes
@@ -104,7 +117,7 @@ def test_a_signal_stops_the_agent_cleanly(tmp_path: Path, number: signal.Signals
     token_file = tmp_path / "token"
     token_file.write_text("s3cret")
     # Nothing listens on port 1, so the agent is soon between two tries.
-    arguments = ["--city", "http://127.0.0.1:1", "--token-file", str(token_file)]
+    arguments = ["--city", "http://127.0.0.1:1", "--token-file", str(token_file), "--first-within", "0"]
     with subprocess.Popen([sys.executable, "-c", PROGRAM, *arguments], stderr=subprocess.PIPE, text=True) as agent:
         assert agent.stderr is not None
         first = agent.stderr.readline()

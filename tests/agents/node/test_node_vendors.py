@@ -73,7 +73,7 @@ def install(folder: Path, told: Any) -> None:
 
 
 def report(reading: Reading) -> NodeReport:
-    return collect(
+    told = collect(
         NodeIdentity(hostname="node-1", boot="boot-1", agent_version="0"),
         Host(cpu_cores=1, memory_bytes=1, memory_used_bytes=0),
         {"probe": reading},
@@ -81,6 +81,7 @@ def report(reading: Reading) -> NodeReport:
         sequence=0,
         observed_at=datetime(2026, 1, 1, tzinfo=UTC),
     )
+    return NodeReport.model_validate(told)
 
 
 def as_told(card: Accelerator) -> dict[str, Any]:
@@ -243,13 +244,14 @@ def test_a_node_with_five_vendors_tools_one_of_which_hangs_is_one_whole_report(
     nvml = ChildProbe("nvml", "agents.node.probes.nvml:nvidia", (str(mock_library / "libnvidia-ml.so.1"),), deadline_seconds=60.0)
     cnmon = ToolProbe("cnmon", ("cnmon",), cambricon.read, deadline_seconds=0.5)
     others = tuple(probe for probe in shipped() if probe.name not in ("nvml", "cnmon"))
-    seen = once(
+    told = once(
         NodeIdentity(hostname="node-1", boot="boot-1", agent_version="0"),
         Watch((nvml, cnmon, *others), deadline_seconds=60.0),
         shipped_catalogue(),
         sequence=0,
         now=datetime(2026, 1, 1, tzinfo=UTC),
     )
+    seen = NodeReport.model_validate(told)
     assert {probe.probe: probe.found for probe in seen.probes if probe.found} == {"nvml": 2, "npu-smi": 4, "hy-smi": 2, "mx-smi": 3}
     assert {probe.probe: probe.error for probe in seen.probes if probe.error} == {
         "cnmon": "ToolError: cnmon info -j did not end in time and was killed"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from threading import Event
 
 from agents.node.probes.probe import Device, Probe, Reading, Sensors
-from agents.node.watch import Watch
+from agents.node.watch import STALE_SECONDS, Watch
 from scheduler.domain.hardware import Health
 
 CARD = Device(index=0, vendor="huawei", model="910B3", uuid="NPU-0", sensors=Sensors(power_milliwatts=90_000))
@@ -23,6 +23,16 @@ class Scripted:
     def probe(self) -> Reading:
         self.calls += 1
         return self.answer()
+
+
+@dataclass
+class Clock:
+    """A monotonic clock that moves when it is told to."""
+
+    now: float = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 def _broken() -> Reading:
@@ -66,11 +76,16 @@ def test_a_probe_that_hangs_is_cut_off_and_not_started_again_until_it_returns() 
     assert hanging.calls >= 2
 
 
-def test_cards_of_a_failed_probe_stay_known_but_degraded_and_without_sensors() -> None:
-    probe = Scripted(lambda: SEEN)
-    watch = _watch(probe)
+def test_one_broken_answer_takes_no_card_out_and_a_long_silence_does() -> None:
+    probe, clock = Scripted(lambda: SEEN), Clock()
+    watch = Watch((probe,), 60.0, clock)
     watch.readings()
     probe.answer = _broken
+    for age in (10, 20, STALE_SECONDS):
+        clock.now = age
+        kept = watch.readings()["scripted"]
+        assert (kept.devices, kept.age_seconds, kept.error) == ((CARD,), int(age), "RuntimeError: half a table")
+    clock.now = STALE_SECONDS + 1
     for _ in range(2):
         stale = watch.readings()["scripted"]
         (card,) = stale.devices
@@ -79,6 +94,35 @@ def test_cards_of_a_failed_probe_stay_known_but_degraded_and_without_sensors() -
         assert (stale.driver_version, stale.error) == ("25.2.0", "RuntimeError: half a table")
     probe.answer = lambda: SEEN
     assert watch.readings()["scripted"] == SEEN
+
+
+def test_an_answer_that_comes_after_its_deadline_is_taken_up_the_next_time() -> None:
+    released, clock = Event(), Clock()
+
+    def slow() -> Reading:
+        released.wait()
+        return SEEN
+
+    watch = Watch((Scripted(slow),), 0.05, clock)
+    assert watch.readings()["scripted"] == Reading(error="no answer within 0.05 s")
+    released.set()
+    watch._runs["scripted"].result(5)
+    released.clear()
+    clock.now = 3.0
+    late = watch.readings()["scripted"]
+    assert (late.devices, late.error, late.age_seconds) == ((CARD,), "no answer within 0.05 s", 3)
+    released.set()
+
+
+def test_how_long_a_probe_took_is_told_and_is_no_part_of_what_it_saw() -> None:
+    clock = Clock()
+
+    def takes_two_seconds() -> Reading:
+        clock.now += 2
+        return SEEN
+
+    reading = Watch((Scripted(takes_two_seconds),), 60.0, clock).readings()["scripted"]
+    assert (reading, reading.milliseconds, reading.age_seconds) == (SEEN, 2000, None)
 
 
 def test_cards_that_are_really_gone_are_gone() -> None:
