@@ -1,5 +1,6 @@
 """The cluster agent's side of the city's API: three calls, each with a deadline, and errors that say whether to try again."""
 
+import ssl
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -14,7 +15,7 @@ Answer = TypeVar("Answer", bound=BaseModel)
 
 
 class City:
-    """One city at `url`, spoken to with one bearer token."""
+    """One city at `url`, spoken to with one bearer token, and believed by the system's authorities or those of SSL_CERT_FILE."""
 
     def __init__(self, url: str, token: str, transport: httpx.BaseTransport | None = None) -> None:
         self._http = httpx.Client(
@@ -22,6 +23,7 @@ class City:
             headers={"Authorization": f"Bearer {token}"},
             timeout=TIMEOUT_SECONDS,
             transport=transport,
+            verify=ssl.create_default_context(),
             trust_env=False,
         )
 

@@ -55,10 +55,12 @@ def run(
     clock: Callable[[], datetime],
     monotonic: Callable[[], float],
     rng: Random,
+    beat: Callable[[bool], None],
     site: Site | None = None,
 ) -> None:
     """Serves `cluster` until `stop` is set; runs go on after it. `name` tells people which process this is.
 
+    `beat` is told after each exchange with the city whether city and launcher answered.
     Raises LauncherGoneError when the launcher's cluster has ended for good.
     """
     agent = Agent(city, launcher, cluster=cluster, name=name, clock=clock, rng=rng)
@@ -70,6 +72,7 @@ def run(
             reports.post_due(now)
         if now >= sync_at:
             sync_at = now + agent.round()
+            beat(agent.was_answered)
         wake_at = min(sync_at, reports.next_due()) if reports else sync_at
         stop.wait(max(0.0, wake_at - monotonic()))
 
@@ -110,6 +113,11 @@ class Agent:
         self._say("")
         self._backoff = backoff_seconds(self._rng)
         return min(self._rng.uniform(0.8, 1.0) * response.next_sync_milliseconds / 1000, MOST_WAIT_SECONDS)
+
+    @property
+    def was_answered(self) -> bool:
+        """Whether the city and the launcher both answered in the last round."""
+        return not self._trouble
 
     def _observe(self) -> list[ObservedRun]:
         """What the launcher has, and the launches it refused: they are told until the city no longer desires them.

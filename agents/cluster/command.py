@@ -16,6 +16,7 @@ from typing import Annotated, NoReturn
 from urllib.parse import urlsplit
 
 import typer
+from prometheus_client import CollectorRegistry, ProcessCollector
 from pydantic import TypeAdapter, ValidationError
 
 from agents.city import City
@@ -27,6 +28,7 @@ from agents.cluster.launchers.recorded import RecordedLauncher
 from agents.cluster.local_ray import LocalRay, LocalRayError
 from agents.cluster.site import RecordedNodes, read_site
 from agents.signals import stop_on_signals
+from agents.standing import Standing, serve_standing
 from agents.terms import read_token
 from scheduler.contract.base import Key
 from scheduler.domain.hardware import shipped_catalogue
@@ -52,6 +54,8 @@ def cluster(
     ray_token_file: Annotated[Path | None, typer.Option(help="ray: file with that Ray's token.")] = None,
     local_ray: Annotated[bool, typer.Option("--local-ray", help="ray: start one on this machine, inside --data.")] = False,
     local_root: Annotated[list[Path] | None, typer.Option(help="ray: local working_dir may lie inside; repeatable.")] = None,
+    probe_host: Annotated[str, typer.Option(help="Address for /startupz, /readyz, /livez and /metrics.")] = "127.0.0.1",
+    probe_port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port for those; none without it.")] = None,
     num_cpus: Annotated[int | None, typer.Option(min=1, help="--local-ray: CPUs it may use; default all.")] = None,
 ) -> None:
     """Run in one cluster what the city grants it, and report the truth about it."""
@@ -61,6 +65,8 @@ def cluster(
         stop = stack.enter_context(stop_on_signals())
         _check_names(city, cluster)
         speaker = stack.enter_context(City(city, read_token(token_file)))
+        standing = Standing(time.monotonic)
+        _serve(probe_host, probe_port, standing)
         stack.callback(os.close, hold(data))
         nodes: Site | None = None
         chosen: Launcher
@@ -79,6 +85,7 @@ def cluster(
             clock=_now,
             monotonic=time.monotonic,
             rng=random.Random(),  # noqa: S311
+            beat=standing.beat,
             site=nodes,
         )
 
@@ -104,6 +111,15 @@ def _ray(
     _check_url("--ray-address", address)
     token = read_token(token_file) if token_file else os.environ.get("RAY_AUTH_TOKEN")
     return RayLauncher(address, token, cluster=cluster_id, data=data, local_roots=roots)
+
+
+def _serve(host: str, port: int | None, standing: Standing) -> None:
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    try:
+        serve_standing(host, port, standing, registry)
+    except OSError as error:
+        raise ValueError(f"--probe-port {port}: {error.strerror}") from error
 
 
 def _check_names(city: str, cluster_id: str) -> None:

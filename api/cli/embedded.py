@@ -25,7 +25,8 @@ import yaml
 from api.cli.children import Children, last_words
 from api.cli.errors import UsageProblemError
 from api.cli.folder import Folder, held
-from api.cli.servers import check_port, issue_token, open_database
+from api.cli.servers import check_port, issue_token
+from api.cli.stores import open_database
 from api.client import ApiProblemError, Client
 from scheduler.contract.price import PriceEntry
 from scheduler.contract.registry import Cluster, Contract, Launcher, Provider, Role, Tenant, TokenRequest

@@ -1,4 +1,4 @@
-"""For probes: `livez` says the process turns, `readyz` that its stores answer."""
+"""For probes: `startupz` says the schema is the one it needs, `readyz` that its stores answer, `livez` that the process turns."""
 
 from fastapi import APIRouter, Response
 from redis import RedisError
@@ -7,6 +7,7 @@ from sqlalchemy.exc import OperationalError
 
 from api.city import TheCity
 from scheduler.store.database import CITY
+from scheduler.store.migrate import ForeignSchemaError, Schema, schema_of
 
 router = APIRouter(tags=["health"])
 
@@ -14,6 +15,20 @@ router = APIRouter(tags=["health"])
 @router.get("/livez")
 def live() -> dict[str, str]:
     return {"status": "live"}
+
+
+@router.get("/startupz", responses={503: {"description": "The schema is behind, or the database silent; the answer says which"}})
+def started(city: TheCity, response: Response) -> dict[str, str]:
+    """503 until the database has this release's schema, or a later one."""
+    try:
+        found = str(schema_of(city.database))
+    except OperationalError:
+        found = "unavailable"
+    except ForeignSchemaError:
+        found = "foreign"
+    if found not in (Schema.CURRENT, Schema.LATER):
+        response.status_code = 503
+    return {"schema": found}
 
 
 @router.get("/readyz", responses={503: {"description": "A store does not answer; the answer says which"}})

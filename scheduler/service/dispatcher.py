@@ -88,15 +88,21 @@ class Dispatcher:
         self._metrics = metrics or RoundMetrics()
         self._mirror = Mirror()
 
-    def run(self, stop: Event) -> None:
-        """Take turns until told to stop; then give the lead back. Trouble with a store is logged and the next turn tries again."""
+    def run(self, stop: Event, beat: Callable[[bool], None]) -> None:
+        """Take turns until told to stop; then give the lead back. Trouble with a store is logged and the next turn tries again.
+
+        `beat` is told after each turn whether the stores answered: that of one who does not lead is a turn too.
+        """
         while not stop.wait(self._pace.turn.total_seconds()):
+            answered = True
             try:
                 self.turn()
             except DeposedError as error:
                 log.warning("no longer leading: %s", error)
             except (OperationalError, RedisError) as error:
+                answered = False
                 log.warning("a store is not answering, trying again: %s", error.__class__.__name__)
+            beat(answered)
         with self._database.write(CITY) as session:
             lease = acquire(session, self._holder, self._clock())
             if lease is not None:

@@ -5,6 +5,7 @@ there is no cursor that could be wrong: relays may die anywhere, two of them may
 """
 
 import logging
+from collections.abc import Callable
 from threading import Event
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
@@ -61,21 +62,23 @@ class Relay:
         self._source = source
         self._metrics = metrics
         self._backoff = backoff
-        self.is_ready = False
-        """Whether both stores answered in the last turn."""
 
-    def run(self, stop: Event) -> None:
-        """Take turns until told to stop. While a store does not answer the pauses between turns grow, with jitter."""
+    def run(self, stop: Event, beat: Callable[[bool], None]) -> None:
+        """Take turns until told to stop. While a store does not answer the pauses between turns grow, with jitter.
+
+        `beat` is told after each turn whether both stores answered.
+        """
         failures = 0
         pause = 0.0
         while not stop.wait(pause):
             try:
                 pause = 0.0 if self.turn() else POLL_SECONDS
-                failures, self.is_ready = 0, True
+                failures = 0
+                beat(True)
             except (RedisError, OperationalError, PoolTimeoutError) as error:
                 store = "redis" if isinstance(error, RedisError) else "sql"
                 self._metrics.failures.labels(store).inc()
-                self.is_ready = False
+                beat(False)
                 failures = min(failures + 1, MAX_FAILURES)
                 pause = self._backoff.compute(failures)
                 log.warning("%s is not answering (%s), trying again in %.1f s", store, type(error).__name__, pause)

@@ -104,25 +104,33 @@ def test_the_agent_command_imports_no_database(tmp_path: Path) -> None:
 
 
 @pytest.mark.processes
-def test_a_dispatcher_serves_its_metrics_where_it_is_told_to(tmp_path: Path) -> None:
-    database = f"sqlite:///{tmp_path / 'city.db'}"
-    assert suanwang("migrate", "--database", database).returncode == 0
+def test_a_dispatcher_waits_for_the_schema_and_tells_how_it_stands(tmp_path: Path) -> None:
+    database = tmp_path / "database-url"
+    database.write_text(f"sqlite:///{tmp_path / 'city.db'}\n")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with ValkeyServer() as valkey:
-        command = (sys.executable, "-m", "api.cli.main", "dispatcher", "--database", database, "--redis", valkey.connection_url)
-        process = subprocess.Popen([*command, "--metrics-port", str(port)], stderr=subprocess.DEVNULL)
+        (tmp_path / "redis-url").write_text(valkey.connection_url)
+        stores = ("--database-file", str(database), "--redis-file", str(tmp_path / "redis-url"))
+        command = (sys.executable, "-m", "api.cli.main", "dispatcher", *stores, "--probe-port", str(port))
+        process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         try:
-            wait(lambda: "suanwang_leading 1.0" in metrics(port))
-            assert "suanwang_round_seconds_count" in metrics(port)
+            wait(lambda: asked(port, "livez").startswith("200"))
+            assert asked(port, "startupz").startswith("503")
+            migrated = suanwang("migrate", "--database-file", str(database))
+            assert (migrated.returncode, migrated.stdout) == (0, "the schema is this release's\n")
+            wait(lambda: "suanwang_leading 1.0" in asked(port, "metrics"))
+            assert "suanwang_round_seconds_count" in asked(port, "metrics")
+            assert [asked(port, probe)[:3] for probe in ("startupz", "readyz", "livez")] == ["200", "200", "200"]
         finally:
             process.terminate()
             process.wait(20)
 
 
-def metrics(port: int) -> str:
+def asked(port: int, path: str) -> str:
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        response = httpx.get(f"http://127.0.0.1:{port}/{path}")
     except httpx.TransportError:
         return ""
+    return f"{response.status_code} {response.text}"

@@ -3,7 +3,8 @@
 import pytest
 
 from api.cli.errors import UsageProblemError
-from api.cli.servers import checked_url, redis_client
+from api.cli.servers import checked_url
+from api.cli.stores import redis_client
 
 
 @pytest.mark.parametrize(

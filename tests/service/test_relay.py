@@ -195,20 +195,20 @@ class Absent:
 @pytest.mark.parametrize("store", ["redis", "sql"])
 def test_while_a_store_is_away_it_is_not_ready_and_tries_again(city: Database, redis: "Redis", store: str) -> None:
     post_records(city, 2)
-    stop, told = Event(), []
+    stop, told, beats = Event(), [], list[bool]()
 
     class Pauses(ConstantBackoff):
         def compute(self, failures: int) -> float:
-            told.append((failures, copier.is_ready))
+            told.append((failures, beats[-1]))
             return 0
 
     metrics, times = RelayMetrics(), 3
     away = Absent(redis, RedisConnectionError("gone"), times if store == "redis" else 0)
     database: Any = Absent(city, OperationalError("gone", {}, Exception()), times if store == "sql" else 0)
     copier = Relay(database, CostStream(away, 10), "https://c", metrics, Pauses(0))  # type: ignore[arg-type]
-    running = Thread(target=copier.run, args=(stop,))
+    running = Thread(target=copier.run, args=(stop, beats.append))
     running.start()
-    while not redis.xlen(STREAM) or not copier.is_ready:
+    while not redis.xlen(STREAM) or not beats[-1]:
         assert running.is_alive()
     stop.set()
     running.join()

@@ -20,7 +20,7 @@ from scheduler.service.lifecycle import record
 from scheduler.service.prices import price_point
 from scheduler.store.budget_tables import BudgetRow
 from scheduler.store.database import CITY, Database
-from scheduler.store.migrate import config, migrate
+from scheduler.store.migrate import ForeignSchemaError, Schema, config, migrate, schema_of
 from scheduler.store.tables import (
     APPEND_ONLY,
     Base,
@@ -56,6 +56,30 @@ def test_an_empty_database_becomes_exactly_the_schema_and_twice_is_harmless(empt
         add_city(session)
     migrate(empty)
     assert differences(empty) == []
+
+
+def test_how_a_schema_stands_is_told_without_touching_it(empty: Database) -> None:
+    assert schema_of(empty) is Schema.BEHIND
+    with empty.writer.begin() as connection:
+        command.upgrade(config(connection), "0001")
+    assert schema_of(empty) is Schema.BEHIND
+    assert migrate(empty) is Schema.CURRENT
+    assert schema_of(empty) is Schema.CURRENT
+
+
+def test_a_later_release_s_schema_is_left_as_it_is_and_a_stranger_s_refused(empty: Database) -> None:
+    migrate(empty)
+    put_revision(empty, "9999")
+    assert (schema_of(empty), migrate(empty)) == (Schema.LATER, Schema.LATER)
+    put_revision(empty, "1a2b3c4d5e6f")
+    with pytest.raises(ForeignSchemaError, match="1a2b3c4d5e6f"):
+        migrate(empty)
+    assert differences(empty) == []
+
+
+def put_revision(database: Database, revision: str) -> None:
+    with database.write(CITY) as session:
+        session.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
 
 
 def test_several_processes_may_migrate_at_once(empty: Database) -> None:

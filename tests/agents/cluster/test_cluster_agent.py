@@ -229,7 +229,7 @@ def test_reports_are_all_posted_at_once_and_then_spread() -> None:
 
 
 def test_stop_is_prompt_and_leaves_runs_alone() -> None:
-    cluster, stop, synced = MemoryLauncher(), threading.Event(), threading.Event()
+    cluster, stop, synced, beats = MemoryLauncher(), threading.Event(), threading.Event(), list[bool]()
     city = MemoryCity(desired=[desired()], on_sync=lambda _request: synced.set())
     thread = threading.Thread(
         target=lambda: run(
@@ -241,6 +241,7 @@ def test_stop_is_prompt_and_leaves_runs_alone() -> None:
             clock=Clock(),
             monotonic=time.monotonic,
             rng=random.Random(1),
+            beat=beats.append,
         )
     )
     thread.start()
@@ -250,6 +251,7 @@ def test_stop_is_prompt_and_leaves_runs_alone() -> None:
     thread.join(5)
     assert time.monotonic() - asked < 0.5
     assert cluster.runs[KEY].state is RunState.RUNNING
+    assert set(beats) == {True}
 
 
 def over_http(answer: Callable[[httpx.Request], httpx.Response]) -> City:
