@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from agents.cluster.launcher import LauncherGoneError, LauncherUnavailableError, LaunchRefusedError, LogPiece
 from agents.cluster.reconcile import RunKey
+from agents.cluster.variables import run_variables
 from agents.cluster.working_dir import allowed_folder, is_remote, pack
 from scheduler.contract.sync import Cause, DesiredRun, ObservedRun, Placement, RunState
 
@@ -224,20 +225,8 @@ class RayLauncher:
     def _runtime_env(self, run: DesiredRun) -> dict[str, Any]:
         checkpoints = self._checkpoint_folder(run)
         checkpoints.mkdir(parents=True, exist_ok=True)
-        environment: dict[str, Any] = {
-            "env_vars": {
-                "SUANWANG_JOB": run.job,
-                "SUANWANG_ATTEMPT": str(run.number),
-                "SUANWANG_FENCING_TOKEN": str(run.fencing_token),
-                "SUANWANG_CHECKPOINT_DIR": str(checkpoints),
-                "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_SECONDS),
-            }
-        }
-        if run.array is not None:
-            environment["env_vars"] |= {
-                "SUANWANG_ARRAY_INDEX": str(run.array.index),
-                "SUANWANG_ARRAY_SIZE": str(run.array.size),
-            }
+        variables = run_variables(run, str(checkpoints)) | {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_SECONDS)}
+        environment: dict[str, Any] = {"env_vars": variables}
         if run.placements[0].mig:
             environment["env_vars"] |= _pinned(run.placements[0])
         if run.working_dir is not None:
