@@ -10,6 +10,7 @@ import re
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from tests.agents.cluster.kube.selectors import selects
-from tests.agents.cluster.kube.store import ApiError, Change, Kind, Object, Store, expired, not_found
+from tests.agents.cluster.kube.store import ApiError, Change, Kind, Object, Store, expired
 
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 PATH = re.compile(
@@ -74,6 +75,8 @@ class ApiServer:
         self.read_log: Callable[[str, str, str], bytes | None] = lambda namespace, pod, container: None
         self.closed = False
         self.snapshots: dict[int, list[Object]] = {}
+        self.watching: Counter[str] = Counter()
+        """How many watches of a kind are open."""
         self.order: list[tuple[str, int]] = []
         """What watches were told to do: ("bookmark" | "expire" | "end" | "cut", number)."""
         handler = type("Handler", (_Handler,), {"api": self})
@@ -273,7 +276,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _watch(self, kind: Kind, namespace: str | None, query: dict[str, str], fault: Fault | None) -> None:
         store = self.api.store
-        until = time.monotonic() + float(query.get("timeoutSeconds") or 1800)
         labels, fields = query.get("labelSelector"), query.get("fieldSelector")
         with store.changed:
             version = int(query.get("resourceVersion") or 0)
@@ -284,12 +286,23 @@ class _Handler(BaseHTTPRequestHandler):
                 first = [{"type": "ADDED", "object": each} for each in present if selects(each, labels, fields)]
             store.changes_after(version)
             told = len(self.api.order)
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
-        for event in first:
-            self._chunk(event)
+            self.api.watching[kind.plural] += 1
+        try:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for event in first:
+                self._chunk(event)
+            self._tell(kind, namespace, query, version, told, fault)
+        finally:
+            with store.changed:
+                self.api.watching[kind.plural] -= 1
+
+    def _tell(self, kind: Kind, namespace: str | None, query: dict[str, str], version: int, told: int, fault: Fault | None) -> None:
+        """Changes after `version`, and orders after the first `told`, until the time is over."""
+        store = self.api.store
+        until = time.monotonic() + float(query.get("timeoutSeconds") or 1800)
         while True:
             with store.changed:
                 orders = self.api.order[told:]
@@ -304,7 +317,7 @@ class _Handler(BaseHTTPRequestHandler):
                 if not changes and not orders and not self.api.closed and time.monotonic() < until:
                     store.changed.wait(max(0.0, min(until - time.monotonic(), 1.0)))
                     continue
-            for event in _events(changes, namespace, labels, fields):
+            for event in events_of(changes, namespace, query.get("labelSelector"), query.get("fieldSelector")):
                 if fault is not None and fault.cut_after is not None:
                     self._cut(json.dumps(event).encode()[: fault.cut_after])
                     return
@@ -367,7 +380,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
-def _events(changes: list[Change], namespace: str | None, labels: str | None, fields: str | None) -> Iterator[Object]:
+def events_of(changes: list[Change], namespace: str | None, labels: str | None, fields: str | None) -> Iterator[Object]:
     """What a watcher of one namespace and selector is told of changes: coming into its view is ADDED, leaving it DELETED."""
     for change in changes:
         subject = change.after or change.before
@@ -381,6 +394,3 @@ def _events(changes: list[Change], namespace: str | None, labels: str | None, fi
         elif was:
             last = change.before if change.after is None else {**(change.before or {}), "metadata": change.after["metadata"]}
             yield {"type": "DELETED", "object": last}
-
-
-__all__ = ["ApiServer", "Fault", "Seen", "not_found"]

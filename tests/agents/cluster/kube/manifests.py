@@ -4,12 +4,14 @@ from tests.agents.cluster.kube.store import Object
 
 
 def pod(name: str, *, node: str | None = None, labels: dict[str, str] | None = None, command: list[str] | None = None) -> Object:
-    """A pod of one container, for `node` alone if one is named."""
+    """A pod of one container for `node`; without one it is left alone by every scheduler."""
+    where: Object = (
+        {"nodeSelector": {"kubernetes.io/hostname": node}} if node else {"schedulingGates": [{"name": "example.cn/test"}]}
+    )
     spec: Object = {
         "restartPolicy": "Never",
         "containers": [{"name": "main", "image": "registry.example.cn/train:1", "command": command or ["true"]}],
-        "nodeSelector": {"kubernetes.io/hostname": node or "nowhere"},
-        "tolerations": [{"operator": "Exists"}],
+        **where,
     }
     return {"metadata": {"name": name, "labels": labels or {}}, "spec": spec}
 
