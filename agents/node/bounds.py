@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from agents.node.probes.probe import MAX_NAME, MAX_PROCESSES
 from scheduler.domain.hardware import HardwareClass, Health
 from scheduler.domain.mig import MAX_SLICES, is_profile
 
@@ -16,6 +17,7 @@ MAX_HEALTH_REASONS = 16
 MAX_TEXT = 200
 MAX_UUID = 128
 MAX_COUNT = 2**53
+MAX_LINKS = 64
 
 Json = dict[str, Any]
 
@@ -44,8 +46,17 @@ def _partition(value: Any) -> bool:
     )
 
 
-def _pci_vendor(value: Any) -> bool:
-    return re.fullmatch(r"[0-9a-f]{4}", value) is not None
+def _matching(pattern: str) -> Callable[[Any], bool]:
+    return lambda value: re.fullmatch(pattern, value) is not None
+
+
+def _processes(value: Any) -> bool:
+    return len(value) <= MAX_PROCESSES and all(
+        _whole(0, MAX_COUNT)(each["pid"])
+        and (each["memory_bytes"] is None or _whole(0, MAX_COUNT)(each["memory_bytes"]))
+        and (each["name"] is None or _text(MAX_NAME)(each["name"]))
+        for each in value
+    )
 
 
 SENSORS: Mapping[str, Callable[[Any], bool]] = {
@@ -53,6 +64,12 @@ SENSORS: Mapping[str, Callable[[Any], bool]] = {
     "utilisation_percent": _whole(0, 100),
     "power_milliwatts": _whole(0, MAX_COUNT),
     "temperature_celsius": _whole(-50, 200),
+    "sm_clock_mhz": _whole(0, MAX_COUNT),
+    "memory_clock_mhz": _whole(0, MAX_COUNT),
+    "pcie_generation": _whole(1, 16),
+    "pcie_width": _whole(1, 64),
+    "processes": _processes,
+    "process_count": _whole(0, MAX_COUNT),
 }
 """A reading outside these is as good as missing."""
 
@@ -66,8 +83,11 @@ IDENTITY: Mapping[str, Callable[[Any], bool]] = {
     "health": lambda value: value in set(Health),
     "health_reasons": _reasons,
     "link_island": _whole(0, MAX_ACCELERATORS - 1),
+    "link_count": _whole(0, MAX_LINKS),
     "mig": _partition,
-    "pci_vendor_id": _pci_vendor,
+    "pci_vendor_id": _matching(r"[0-9a-f]{4}"),
+    "pci_address": _matching(r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]"),
+    "compute_mode": _matching("default|exclusive_process|prohibited"),
 }
 """A card with anything outside these is no card that can be reported."""
 

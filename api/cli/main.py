@@ -23,6 +23,7 @@ _COMMANDS = {
     "logs": "api.cli.jobs:logs",
     "costs": "api.cli.jobs:costs",
     "inventory": "api.cli.jobs:inventory",
+    "nodes": "api.cli.nodes:nodes",
     "budgets": "api.cli.budgets:budgets",
     "links": "api.cli.links:links",
     "expenses": "api.cli.expenses:expenses",

@@ -12,7 +12,7 @@ from scheduler.contract.answers import Explanation, Quote
 from scheduler.contract.budget import BudgetView
 from scheduler.contract.cost import JobCosts
 from scheduler.contract.expense import ExpensePage, ExpenseView
-from scheduler.contract.inventory import Inventory
+from scheduler.contract.inventory import Inventory, NodePage
 from scheduler.contract.job import AttemptPage, EventPage, JobPage, JobView, TaskPage
 from scheduler.contract.links import LinkView
 from scheduler.contract.price import PricePage, PriceView
@@ -101,6 +101,10 @@ class Client:
 
     def inventory(self) -> Inventory:
         return self._get("/v1/inventory", Inventory)
+
+    def nodes(self, limit: int = 200, after: str | None = None) -> NodePage:
+        """Nodes by cluster and name, with their cards and who uses them; for the city's own people."""
+        return self._get("/v1/nodes", NodePage, limit=limit, after=after)
 
     def clusters(self) -> list[ClusterView]:
         return _read_as(self._request("GET", "/v1/clusters"), TypeAdapter(list[ClusterView]))

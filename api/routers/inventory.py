@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Container
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -15,6 +16,7 @@ from api.problems import ProblemError
 from api.views import recorded_clusters
 from scheduler.contract.inventory import (
     Accelerator,
+    CardView,
     ClassTotal,
     InstanceCount,
     Inventory,
@@ -34,7 +36,12 @@ router = APIRouter(prefix="/v1", tags=["inventory"])
 
 REPORT_SECONDS = 10
 MAX_PAGE = 200
-_SENSORS = ("memory_used_bytes", "utilisation_percent", "power_milliwatts", "temperature_celsius")
+FOREIGN_USE_AFTER = timedelta(seconds=60)
+"""A reading may be some reports old, and programs need a moment to end: until then the processes of a job are still its own."""
+_SENSORS = (
+    *("memory_used_bytes", "utilisation_percent", "power_milliwatts", "temperature_celsius"),
+    *("sm_clock_mhz", "memory_clock_mhz", "pcie_generation", "pcie_width", "processes", "process_count"),
+)
 
 
 @router.post("/nodes/report", status_code=202)
@@ -89,6 +96,8 @@ def list_nodes(
         query = query.where((NodeRow.cluster_id > cluster) | ((NodeRow.cluster_id == cluster) & (NodeRow.hostname > hostname)))
     with city.database.read(principal.scope) as session:
         nodes = session.scalars(query).all()
+        held = _held_devices(session)
+        lately = _held_devices(session, ended_after=city.clock() - FOREIGN_USE_AFTER)
     keys = [(node.cluster_id, node.hostname) for node in nodes]
     heard_at, sensors, now = city.live.heard_at(), city.live.sensors(keys), city.clock()
     views = []
@@ -105,7 +114,10 @@ def list_nodes(
                 driver_version=node.capacity.get("driver_version"),
                 toolkit_version=node.capacity.get("toolkit_version"),
                 labels=node.capacity["labels"],
-                accelerators=[{**card, **_reading(readings, card["uuid"])} for card in node.capacity["accelerators"]],
+                accelerators=[
+                    _card_view({**card, **_reading(readings, card["uuid"])}, held[node.cluster_id], lately[node.cluster_id])
+                    for card in node.capacity["accelerators"]
+                ],
             )
         )
     return NodePage(nodes=views, next="/".join(keys[-1]) if len(nodes) == limit else None)
@@ -209,10 +221,18 @@ def _store_capacity(city: City, principal: Principal, hostname: str, capacity: J
         session.merge(NodeRow(cluster_id=cluster, hostname=hostname, capacity=capacity, changed_at=city.clock()))
 
 
-def _held_devices(session: Session) -> defaultdict[str, set[str]]:
-    """By cluster: the cards and instances that jobs hold."""
+def _card_view(card: Json, held: Container[str], lately: Container[str]) -> CardView:
+    devices = [card["uuid"], *(each["uuid"] for each in (card.get("mig") or {}).get("instances", ()))]
+    allocated = any(device in held for device in devices)
+    own = allocated or any(device in lately for device in devices)
+    return CardView(**card, allocated=allocated, foreign_use=bool(card.get("processes")) and not own)
+
+
+def _held_devices(session: Session, ended_after: datetime | None = None) -> defaultdict[str, set[str]]:
+    """By cluster: the cards and instances that jobs hold, or those that jobs have held that ended after a moment."""
+    which = AttemptRow.state.in_(ATTEMPT_ACTIVE) if ended_after is None else AttemptRow.finished_at > ended_after
     held: defaultdict[str, set[str]] = defaultdict(set)
-    for attempt in session.scalars(select(AttemptRow).where(AttemptRow.state.in_(ATTEMPT_ACTIVE))):
+    for attempt in session.scalars(select(AttemptRow).where(which)):
         held[attempt.cluster_id].update(device for placement in attempt.placements for device in placement["devices"])
     return held
 

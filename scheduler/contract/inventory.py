@@ -1,5 +1,6 @@
 """What a node agent reports, and the inventory the city makes of it."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from pydantic import Field, StringConstraints, model_validator
@@ -9,6 +10,8 @@ from scheduler.domain.hardware import HardwareClass, Health
 from scheduler.domain.mig import MAX_SLICES, PROFILE
 
 MAX_ACCELERATORS = 128
+MAX_PROCESSES = 32
+"""Told of one card."""
 
 Percent = Annotated[int, Field(ge=0, le=100)]
 NodeName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$")]
@@ -33,6 +36,22 @@ class MigPartition(Wire):
     instances: Annotated[list[MigInstance], Field(max_length=MAX_SLICES)] = Field(default_factory=list)
 
 
+class ComputeMode(StrEnum):
+    """Who may compute on a card: many processes, one at a time, or none."""
+
+    DEFAULT = "default"
+    EXCLUSIVE_PROCESS = "exclusive_process"
+    PROHIBITED = "prohibited"
+
+
+class Process(Wire):
+    """A process that uses a card: its number on the node, what it holds of the card's memory, and the name of its program."""
+
+    pid: Count
+    memory_bytes: Count | None = None
+    name: Annotated[str, StringConstraints(min_length=1, max_length=64)] | None = None
+
+
 class Accelerator(Wire):
     """One schedulable card. A sensor that is missing is absent (null), never zero.
 
@@ -49,12 +68,25 @@ class Accelerator(Wire):
     health_reasons: Annotated[list[Text], Field(max_length=16)] = Field(default_factory=list)
     link_island: Annotated[int, Field(ge=0, lt=MAX_ACCELERATORS)] | None = None
     """Cards of a node with equal numbers are joined by links (NVLink, HCCS), directly or through a switch."""
+    link_count: Annotated[int, Field(ge=0, le=64)] | None = None
+    """How many of its vendor's links are up."""
     mig: MigPartition | None = None
     pci_vendor_id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4}$")] | None = None
+    pci_address: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]$")] | None = None
+    compute_mode: ComputeMode | None = None
+    ecc_enabled: bool | None = None
     memory_used_bytes: Count | None = None
     utilisation_percent: Percent | None = None
     power_milliwatts: Count | None = None
     temperature_celsius: Annotated[int, Field(ge=-50, le=200)] | None = None
+    sm_clock_mhz: Count | None = None
+    memory_clock_mhz: Count | None = None
+    pcie_generation: Annotated[int, Field(ge=1, le=16)] | None = None
+    """Of the link as it runs now, as is `pcie_width`: many cards slow it down while they are idle."""
+    pcie_width: Annotated[int, Field(ge=1, le=64)] | None = None
+    processes: Annotated[list[Process], Field(max_length=MAX_PROCESSES)] | None = None
+    """Null where nobody tells; else those with the most memory, of `process_count` in all."""
+    process_count: Count | None = None
 
 
 class ProbeResult(Wire):
@@ -151,6 +183,15 @@ class Inventory(Wire):
     rows: list[InventoryRow]
 
 
+class CardView(Accelerator):
+    """A card of a node and who uses it, for the operator: `processes` are of whoever runs there, and tenants never see them."""
+
+    allocated: bool
+    """Whether a job holds it, or an instance of it."""
+    foreign_use: bool
+    """Processes use it and no job of the city holds it, nor held it a minute ago: somebody else's, or left behind."""
+
+
 class NodeView(Wire):
     """One node as the city knows it."""
 
@@ -162,7 +203,7 @@ class NodeView(Wire):
     driver_version: str | None = None
     toolkit_version: str | None = None
     labels: dict[str, str]
-    accelerators: list[Accelerator]
+    accelerators: list[CardView]
 
 
 class NodePage(Wire):

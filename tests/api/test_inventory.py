@@ -188,3 +188,47 @@ def test_a_report_that_is_not_as_allowed_is_refused_whole(world: World, changes:
     problem(world.report("sz-ascend", "node-1", [], **changes), 422, "invalid_request", field)
     assert world.rows() == before
     assert world.city.live.heard_at() == {}
+
+
+USED: dict[str, Any] = {"processes": [{"pid": 7, "memory_bytes": 2**30, "name": "miner"}], "process_count": 1}
+
+
+def _uses(world: World) -> list[tuple[bool, bool]]:
+    (node,) = world.get("/v1/nodes")["nodes"]
+    return [(card["allocated"], card["foreign_use"]) for card in node["accelerators"]]
+
+
+def test_a_card_that_is_used_and_given_to_nobody_is_shown_to_the_operator_as_such(world: World) -> None:
+    world.report("sz-ascend", "node-1", [card(0, **USED), card(1), card(2, processes=[])])
+    assert _uses(world) == [(False, True), (False, False), (False, False)]
+    (node,) = world.get("/v1/nodes")["nodes"]
+    assert node["accelerators"][0]["processes"] == [{"pid": 7, "memory_bytes": 2**30, "name": "miner"}]
+    assert node["accelerators"][1]["processes"] is None
+
+
+def test_the_processes_of_a_job_are_its_own_while_it_runs_and_a_minute_on(world: World) -> None:
+    _, run = world.start_job(hardware={"models": ["910B3"], "nodes": 1, "per_node": 8})
+    used = [card(n, **USED) for n in range(8)]
+    world.report("sz-ascend", "node-1", used)
+    assert _uses(world) == [(True, False)] * 8
+    world.finish_job(run, 100)
+    world.clock.advance(30)
+    world.report("sz-ascend", "node-1", used)
+    assert _uses(world) == [(False, False)] * 8
+    world.clock.advance(31)
+    world.report("sz-ascend", "node-1", used)
+    assert _uses(world) == [(False, True)] * 8
+
+
+def test_a_tenant_never_sees_who_else_runs_something(world: World) -> None:
+    world.report("sz-ascend", "node-1", [card(0, **USED)])
+    for who in ("tenant-a", "agent-ascend", "ledger"):
+        problem(world.call("GET", "/v1/nodes", who), 403, "forbidden")
+    assert "miner" not in world.call("GET", "/v1/inventory", "tenant-a").text
+
+
+def test_who_uses_a_card_is_a_reading_and_changes_no_capacity(world: World) -> None:
+    world.report("sz-ascend", "node-1", [card(0, **USED)])
+    world.clock.advance(10)
+    world.report("sz-ascend", "node-1", [card(0, processes=[], process_count=0, sm_clock_mhz=900)])
+    assert _changed_at(world) == START

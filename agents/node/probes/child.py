@@ -17,7 +17,7 @@ from importlib import import_module
 from threading import Event, Timer
 from typing import IO, Any, cast
 
-from agents.node.probes.probe import Device, Instance, Partition, Probe, Reading, Sensors
+from agents.node.probes.probe import Device, Instance, Partition, Probe, Process, Reading, Sensors
 from scheduler.domain.hardware import Health
 
 DEADLINE_SECONDS = 30.0
@@ -112,7 +112,9 @@ def _reading(answer: Any) -> Reading:
 
 def _device(said: Any) -> Device:
     mig = said["mig"] and Partition(said["mig"]["slices"], tuple(Instance(**instance) for instance in said["mig"]["instances"]))
-    whole = {"mig": mig, "sensors": Sensors(**said["sensors"]), "health": Health(said["health"])}
+    processes = said["sensors"]["processes"]
+    told = {"processes": None if processes is None else tuple(Process(**each) for each in processes)}
+    whole = {"mig": mig, "sensors": Sensors(**said["sensors"] | told), "health": Health(said["health"])}
     return Device(**said | whole | {"health_reasons": tuple(said["health_reasons"])})
 
 

@@ -9,12 +9,13 @@ import ctypes
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, takewhile
 from typing import Any, Protocol, TypeVar
 
 import pynvml
 
-from agents.node.probes.probe import Device, Instance, Partition, Reading, Sensors
+from agents.node.probes.printed import pci_address
+from agents.node.probes.probe import MAX_NAME, MAX_PROCESSES, Device, Instance, Partition, Process, Reading, Sensors
 from agents.node.probes.xid import NvmlEvents, XidWatch
 from scheduler.domain.hardware import Health
 from scheduler.domain.mig import is_profile
@@ -22,6 +23,17 @@ from scheduler.domain.mig import is_profile
 ABSENT = frozenset({pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED})
 CARD_FAULTS = {pynvml.NVML_ERROR_GPU_IS_LOST: "gpu_lost", pynvml.NVML_ERROR_RESET_REQUIRED: "reset_required"}
 """Errors of a read that speak of the card and not of the sensor."""
+
+COMPUTE_MODES = {
+    pynvml.NVML_COMPUTEMODE_DEFAULT: "default",
+    pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS: "exclusive_process",
+    pynvml.NVML_COMPUTEMODE_PROHIBITED: "prohibited",
+}
+PROCESS_LISTS = (
+    ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetComputeRunningProcesses_v2"),
+    ("nvmlDeviceGetGraphicsRunningProcesses_v3", "nvmlDeviceGetGraphicsRunningProcesses_v2"),
+)
+"""Each with the function that older drivers have in its place."""
 
 Value = TypeVar("Value")
 
@@ -45,6 +57,13 @@ class Nvml(NvmlEvents, Protocol):
     def nvmlDeviceGetTotalEccErrors(self, handle: Any, error: int, counter: int) -> int: ...
     def nvmlDeviceGetRemappedRows(self, handle: Any) -> tuple[int, int, int, int]: ...
     def nvmlDeviceGetP2PStatus(self, one: Any, other: Any, capability: int) -> int: ...
+    def nvmlDeviceGetClockInfo(self, handle: Any, clock: int) -> int: ...
+    def nvmlDeviceGetCurrPcieLinkGeneration(self, handle: Any) -> int: ...
+    def nvmlDeviceGetCurrPcieLinkWidth(self, handle: Any) -> int: ...
+    def nvmlDeviceGetComputeMode(self, handle: Any) -> int: ...
+    def nvmlDeviceGetEccMode(self, handle: Any) -> list[int]: ...
+    def nvmlDeviceGetNvLinkState(self, handle: Any, link: int) -> int: ...
+    def nvmlSystemGetProcessName(self, pid: int) -> str: ...
     def nvmlDeviceGetMigMode(self, handle: Any) -> list[int]: ...
     def nvmlDeviceGetMaxMigDeviceCount(self, handle: Any) -> int: ...
     def nvmlDeviceGetMigDeviceHandleByIndex(self, handle: Any, index: int) -> Any: ...
@@ -77,6 +96,8 @@ class NvmlProbe:
         self._seen: dict[int, Device] = {}
         self._islands: dict[str, int] = {}
         """The island of NVLink each card is in, by UUID; as long as the cards are the same, it stays so."""
+        self._links: dict[str, int | None] = {}
+        """How many of its NVLinks are up, by UUID, read once: a link that fails later is an Xid error (74)."""
 
     def probe(self) -> Reading:
         """Raises `pynvml.NVMLError` where NVML is there but does not answer; the next call then starts it afresh."""
@@ -137,7 +158,19 @@ class NvmlProbe:
         """The devices with their islands; without, where NVML does not tell of every pair whether NVLink joins it."""
         if self._islands.keys() != {device.uuid for device in devices}:
             self._islands = self._find_islands(devices)
-        return tuple(replace(device, link_island=self._islands.get(device.uuid)) for device in devices)
+            self._links = {device.uuid: self._count_links(device.index) for device in devices}
+        return tuple(
+            replace(device, link_island=self._islands.get(device.uuid), link_count=self._links.get(device.uuid))
+            for device in devices
+        )
+
+    def _count_links(self, index: int) -> int | None:
+        """None where NVML tells of no link at all, as for cards that have none."""
+        nvml, reader = self._nvml, _Reader()
+        handle = reader.read(nvml.nvmlDeviceGetHandleByIndex, index)
+        states = (reader.read(nvml.nvmlDeviceGetNvLinkState, handle, link) for link in range(pynvml.NVML_NVLINK_MAX_LINKS))
+        told = list(takewhile(lambda state: state is not None, states))
+        return sum(state == pynvml.NVML_FEATURE_ENABLED for state in told) if told else None
 
     def _find_islands(self, devices: Sequence[Device]) -> dict[str, int]:
         nvml, reader = self._nvml, _Reader()
@@ -161,27 +194,54 @@ class NvmlProbe:
         pci = reader.read(nvml.nvmlDeviceGetPciInfo, handle)
         memory = reader.read(nvml.nvmlDeviceGetMemoryInfo, handle)
         utilisation = reader.read(nvml.nvmlDeviceGetUtilizationRates, handle)
+        processes = self._processes(handle, reader)
         sensors = Sensors(
             memory_used_bytes=memory and memory.used,
             utilisation_percent=utilisation and utilisation.gpu,
             power_milliwatts=reader.read(nvml.nvmlDeviceGetPowerUsage, handle),
             temperature_celsius=reader.read(nvml.nvmlDeviceGetTemperature, handle, pynvml.NVML_TEMPERATURE_GPU),
+            sm_clock_mhz=reader.read(nvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_SM),
+            memory_clock_mhz=reader.read(nvml.nvmlDeviceGetClockInfo, handle, pynvml.NVML_CLOCK_MEM),
+            pcie_generation=reader.read(nvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
+            pcie_width=reader.read(nvml.nvmlDeviceGetCurrPcieLinkWidth, handle),
+            processes=None if processes is None else processes[:MAX_PROCESSES],
+            process_count=None if processes is None else len(processes),
         )
+        mode = reader.read(nvml.nvmlDeviceGetComputeMode, handle)
+        closed = ["compute_prohibited"] if mode == pynvml.NVML_COMPUTEMODE_PROHIBITED else []
+        ecc = reader.read(nvml.nvmlDeviceGetEccMode, handle)
         current, _ = reader.read(nvml.nvmlDeviceGetMigMode, handle) or (0, 0)
         mig = self._partition(handle, reader) if current else None
         unreadable = ["mig_unreadable"] if current and mig is None else []
         limit = reader.read(nvml.nvmlDeviceGetTemperatureThreshold, handle, pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN)
         hot = ["over_temperature"] if limit and (sensors.temperature_celsius or 0) >= limit else []
-        reasons = (*self._memory_faults(handle, reader), *unreadable, *hot, *xids, *reader.faults)
+        reasons = (*self._memory_faults(handle, reader), *unreadable, *hot, *closed, *xids, *reader.faults)
         return replace(
             device,
             memory_bytes=memory.total if memory else device.memory_bytes,
             pci_vendor_id=f"{pci.pciDeviceId & 0xFFFF:04x}" if pci else device.pci_vendor_id,
+            pci_address=pci_address(pci.busId) if pci else device.pci_address,
+            compute_mode=COMPUTE_MODES.get(mode),
+            ecc_enabled=None if ecc is None else bool(ecc[0]),
             sensors=sensors,
             mig=mig,
             health=_health(reasons),
             health_reasons=reasons,
         )
+
+    def _processes(self, handle: Any, reader: "_Reader") -> tuple[Process, ...] | None:
+        """Those that compute or draw on a card, the largest first; None where NVML tells of neither."""
+        found: dict[int, int | None] = {}
+        told = False
+        for names in PROCESS_LISTS:
+            listed = next((each for name in names if (each := reader.read(getattr(self._nvml, name), handle)) is not None), None)
+            told |= listed is not None
+            found |= {process.pid: process.usedGpuMemory for process in listed or ()}
+        if not told:
+            return None
+        largest = sorted(found, key=lambda pid: (-(found[pid] or 0), pid))
+        names_of = {pid: reader.read(self._nvml.nvmlSystemGetProcessName, pid) for pid in largest[:MAX_PROCESSES]}
+        return tuple(Process(pid, found[pid], _program(names_of.get(pid))) for pid in largest)
 
     def _memory_faults(self, handle: Any, reader: "_Reader") -> list[str]:
         """Uncorrectable errors since the driver was loaded, and rows waiting for a reset or beyond repair."""
@@ -225,6 +285,12 @@ class _Reader:
             if error.value in CARD_FAULTS:
                 self.faults[CARD_FAULTS[error.value]] = None
             return None
+
+
+def _program(command: str | None) -> str | None:
+    """The name of a program from its command, without its path and arguments, which may hold what is nobody's business."""
+    first = (command or "").split(maxsplit=1)[:1]
+    return first[0].rpartition("/")[2][:MAX_NAME] or None if first else None
 
 
 def _health(reasons: tuple[str, ...]) -> Health:

@@ -10,14 +10,38 @@ PLACE = "pci-"
 The report makes it the node's own."""
 
 
+MAX_NAME = 64
+MAX_PROCESSES = 32
+"""Told of one card, those with the most memory first; `process_count` counts them all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that uses a card, by its number on the node; its memory on the card where that is known, and its program's name."""
+
+    pid: int
+    memory_bytes: int | None = None
+    name: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Sensors:
-    """What a card measures now. A sensor that is missing or failed is None, never zero."""
+    """What a card measures now. A sensor that is missing or failed is None, never zero.
+
+    The PCIe link is told as it runs: many cards slow it down while they are idle. `processes` are None where their vendor does
+    not tell them, and empty where there are none.
+    """
 
     memory_used_bytes: int | None = None
     utilisation_percent: int | None = None
     power_milliwatts: int | None = None
     temperature_celsius: int | None = None
+    sm_clock_mhz: int | None = None
+    memory_clock_mhz: int | None = None
+    pcie_generation: int | None = None
+    pcie_width: int | None = None
+    processes: tuple[Process, ...] | None = None
+    process_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +66,7 @@ class Device:
     """One card in its vendor's own words: `model` is not yet canonical, `index` is the vendor's numbering.
 
     `pci_vendor_id` is four lower-case hexadecimal digits, `pci_address` as the kernel writes it (`0000:c1:00.0`).
+    `link_count` is how many of its vendor's links are up, `compute_mode` one of `default`, `exclusive_process` and `prohibited`.
     `health_reasons` are stable codes such as `reset_required`; a healthy card may have some, which are told. Devices of equal
     `link_island` are joined by the vendor's links, directly or through a switch.
     """
@@ -54,6 +79,9 @@ class Device:
     pci_vendor_id: str | None = None
     pci_address: str | None = None
     link_island: int | None = None
+    link_count: int | None = None
+    compute_mode: str | None = None
+    ecc_enabled: bool | None = None
     mig: Partition | None = None
     sensors: Sensors = field(default_factory=Sensors)
     health: Health = Health.HEALTHY

@@ -8,7 +8,7 @@ from signal import SIGKILL
 import pytest
 
 from agents.node.probes.child import ChildError, ChildProbe
-from agents.node.probes.probe import Device, Instance, Partition, Reading, Sensors
+from agents.node.probes.probe import Device, Instance, Partition, Process, Reading, Sensors
 from agents.node.watch import Watch
 from scheduler.domain.hardware import Health
 
@@ -18,7 +18,7 @@ CARD = Device(
     model="NVIDIA H20",
     uuid="GPU-3",
     mig=Partition(7, (Instance("MIG-1", "3g.48gb", 47 * 2**30),)),
-    sensors=Sensors(utilisation_percent=0),
+    sensors=Sensors(utilisation_percent=0, processes=(Process(7, None, "train"),), process_count=1),
     health=Health.DEGRADED,
     health_reasons=("reset_required",),
 )

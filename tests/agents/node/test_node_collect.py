@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from agents.node.collect import Host, NodeIdentity, collect, normalise_hostname, read_host
-from agents.node.probes.probe import Device, Instance, Partition, Reading, Sensors
+from agents.node.probes.probe import Device, Instance, Partition, Process, Reading, Sensors
 from scheduler.contract.inventory import MAX_ACCELERATORS, Accelerator, MigInstance, MigPartition, NodeName, NodeReport
 from scheduler.domain.hardware import HardwareClass, Health, shipped_catalogue
 from scheduler.domain.mig import MAX_SLICES
@@ -175,10 +175,22 @@ DEVICES = st.builds(
             st.builds(Instance, WORDS, st.sampled_from(["1g.10gb", "1g.10gb\n", "half"]), NUMBERS), max_size=MAX_SLICES + 1
         ).map(tuple),
     ),
-    sensors=st.builds(Sensors, **dict.fromkeys(Sensors.__slots__, NUMBERS)),
+    pci_address=st.none() | st.sampled_from(["0000:c1:00.0", "0000:c1:00.0\n", "c1"]),
+    link_count=st.none() | st.integers(-1, 65),
+    compute_mode=st.none() | st.sampled_from(["default", "prohibited", "shared"]),
+    ecc_enabled=st.none() | st.booleans(),
+    sensors=st.builds(
+        Sensors,
+        **dict.fromkeys(sorted(set(Sensors.__slots__) - {"processes"}), NUMBERS),
+        processes=st.none()
+        | st.lists(st.builds(Process, st.integers(-1, 2**33), NUMBERS, st.none() | st.text(max_size=66)), max_size=33).map(tuple),
+    ),
     health=st.sampled_from(Health),
     health_reasons=st.lists(WORDS, max_size=17).map(tuple),
 )
+
+
+FIELDS = ("index", "vendor", "model", "uuid", "pci_vendor_id", "pci_address", "link_island", "link_count", "compute_mode")
 
 
 @given(DEVICES)
@@ -187,7 +199,7 @@ def test_the_plain_bounds_are_the_contracts(device: Device) -> None:
     report = _report(device)
     if not report.accelerators:
         assert "is left out" in (report.probes[0].error or "")
-        told = {field: getattr(device, field) for field in ("index", "vendor", "model", "uuid", "pci_vendor_id", "link_island")}
+        told = {field: getattr(device, field) for field in FIELDS}
         told |= {
             "mig": device.mig and asdict(device.mig),
             "memory_bytes": 0 if device.memory_bytes is None else device.memory_bytes,

@@ -56,13 +56,16 @@ def test_a_table_shows_missing_sensors_as_missing_and_what_ails_a_card(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     card = {"index": 0, "vendor": "metax", "model": "MXC500", "hardware_class": "domestic", "uuid": "GPU-7", "memory_bytes": 2**36}
-    sensors = {"utilisation_percent": 0, "power_milliwatts": 36_900}
+    sensors: dict[str, object] = {"utilisation_percent": 0, "power_milliwatts": 36_900, "sm_clock_mhz": 980, "link_count": 7}
+    sensors |= {"pcie_generation": 4, "pcie_width": 16, "process_count": 2}
+    sensors["processes"] = [{"pid": 41, "memory_bytes": 2**31, "name": "train"}, {"pid": 42}]
     ill = {"health": "degraded", "health_reasons": ["memory_errors", "reset_required"]}
     print_report(_report(driver_version="2.3", toolkit_version="1.9", accelerators=[card | sensors | ill]))
     printed = capsys.readouterr().out
     assert "driver 2.3, toolkit 1.9" in printed
     row = next(line.split() for line in printed.splitlines() if "MXC500" in line)
-    assert " ".join(row) == "0 metax MXC500 domestic degraded -/64 GiB 0 % 37 W - GPU-7"
+    assert " ".join(row) == "0 metax MXC500 domestic degraded -/64 GiB 0 % 37 W - 980 MHz 4×16 7 2 GPU-7"
+    assert "GPU-7 is used by train 41 (2048 MiB), a process 42" in printed
     assert "GPU-7 is degraded: memory_errors, reset_required" in printed
 
 

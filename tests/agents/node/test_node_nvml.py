@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import pynvml
 import pytest
 
+from agents.node.collect import Host, NodeIdentity, collect
 from agents.node.probes.child import ChildProbe
 from agents.node.probes.nvml import NvmlProbe
-from agents.node.probes.probe import Instance, Partition, Reading, Sensors
-from scheduler.domain.hardware import Health
+from agents.node.probes.probe import MAX_PROCESSES, Instance, Partition, Process, Reading, Sensors
+from scheduler.contract.inventory import NodeReport
+from scheduler.domain.hardware import Health, shipped_catalogue
 
 
 class FakeNvml:
@@ -32,6 +35,9 @@ class FakeNvml:
         self.links: set[tuple[int, int]] = set()
         self.pairs_asked = 0
         self.slowdown_celsius = 87
+        self.compute_mode = pynvml.NVML_COMPUTEMODE_DEFAULT
+        self.processes: dict[str, list[tuple[int, int | None]]] = {"compute": [], "graphics": []}
+        self.link_states: list[int] = []
         self.watched: list[int] = []
         self.xids: list[tuple[int, int]] = []
 
@@ -69,7 +75,7 @@ class FakeNvml:
 
     def nvmlDeviceGetPciInfo(self, handle: int) -> Any:
         self._fail("nvmlDeviceGetPciInfo", handle)
-        return SimpleNamespace(pciDeviceId=0x232410DE)
+        return SimpleNamespace(pciDeviceId=0x232410DE, busId=f"00000000:{handle:02X}:00.0")
 
     def nvmlDeviceGetMemoryInfo(self, handle: Any) -> Any:
         if not isinstance(handle, int):
@@ -122,6 +128,54 @@ class FakeNvml:
         self.pairs_asked += 1
         return pynvml.NVML_P2P_STATUS_OK if (one, other) in self.links else pynvml.NVML_P2P_STATUS_NOT_SUPPORTED  # type: ignore[no-any-return]
 
+    def nvmlDeviceGetClockInfo(self, handle: int, clock: int) -> int:
+        self._fail("nvmlDeviceGetClockInfo", handle)
+        return {pynvml.NVML_CLOCK_SM: 1980, pynvml.NVML_CLOCK_MEM: 2619}[clock]
+
+    def nvmlDeviceGetCurrPcieLinkGeneration(self, handle: int) -> int:
+        self._fail("nvmlDeviceGetCurrPcieLinkGeneration", handle)
+        return 5
+
+    def nvmlDeviceGetCurrPcieLinkWidth(self, handle: int) -> int:
+        self._fail("nvmlDeviceGetCurrPcieLinkWidth", handle)
+        return 16
+
+    def nvmlDeviceGetComputeMode(self, handle: int) -> int:
+        return self.compute_mode  # type: ignore[no-any-return]
+
+    def nvmlDeviceGetEccMode(self, handle: int) -> list[int]:
+        self._fail("nvmlDeviceGetEccMode", handle)
+        return [1, 0]
+
+    def nvmlDeviceGetNvLinkState(self, handle: int, link: int) -> int:
+        if link >= len(self.link_states):
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_INVALID_ARGUMENT)
+        return self.link_states[link]
+
+    def _listed(self, kind: str) -> list[Any]:
+        return [SimpleNamespace(pid=pid, usedGpuMemory=memory) for pid, memory in self.processes[kind]]
+
+    def nvmlDeviceGetComputeRunningProcesses_v3(self, handle: int) -> list[Any]:
+        self._fail("nvmlDeviceGetComputeRunningProcesses_v3", handle)
+        return self._listed("compute")
+
+    def nvmlDeviceGetComputeRunningProcesses_v2(self, handle: int) -> list[Any]:
+        self._fail("nvmlDeviceGetComputeRunningProcesses_v2", handle)
+        return self._listed("compute")
+
+    def nvmlDeviceGetGraphicsRunningProcesses_v3(self, handle: int) -> list[Any]:
+        self._fail("nvmlDeviceGetGraphicsRunningProcesses_v3", handle)
+        return self._listed("graphics")
+
+    def nvmlDeviceGetGraphicsRunningProcesses_v2(self, handle: int) -> list[Any]:
+        self._fail("nvmlDeviceGetGraphicsRunningProcesses_v2", handle)
+        return self._listed("graphics")
+
+    def nvmlSystemGetProcessName(self, pid: int) -> str:
+        if pid == 404:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_FOUND)
+        return {7: "", 8: "   ", 9: "x" * 300}.get(pid, f"/usr/bin/python{pid} train.py --token=s3cret")
+
     def nvmlDeviceGetMigMode(self, handle: int) -> list[int]:
         return self.mig
 
@@ -156,7 +210,19 @@ def test_a_card_is_told_in_the_vendors_words_with_its_pci_vendor() -> None:
     (card,) = NvmlProbe(FakeNvml()).probe().devices
     assert (card.vendor, card.model, card.uuid, card.pci_vendor_id) == ("nvidia", "NVIDIA H800", "GPU-0", "10de")
     assert card.memory_bytes == 80 * 2**30
-    assert card.sensors == Sensors(memory_used_bytes=2**30, utilisation_percent=0, power_milliwatts=65_123, temperature_celsius=41)
+    assert card.sensors == Sensors(
+        memory_used_bytes=2**30,
+        utilisation_percent=0,
+        power_milliwatts=65_123,
+        temperature_celsius=41,
+        sm_clock_mhz=1980,
+        memory_clock_mhz=2619,
+        pcie_generation=5,
+        pcie_width=16,
+        processes=(),
+        process_count=0,
+    )
+    assert (card.pci_address, card.compute_mode, card.ecc_enabled, card.link_count) == ("0000:00:00.0", "default", True, None)
     assert (card.health, card.health_reasons) == (Health.HEALTHY, ())
 
 
@@ -166,6 +232,8 @@ def test_a_card_is_told_in_the_vendors_words_with_its_pci_vendor() -> None:
         ("nvmlDeviceGetPowerUsage", "power_milliwatts"),
         ("nvmlDeviceGetTemperature", "temperature_celsius"),
         ("nvmlDeviceGetUtilizationRates", "utilisation_percent"),
+        ("nvmlDeviceGetCurrPcieLinkGeneration", "pcie_generation"),
+        ("nvmlDeviceGetCurrPcieLinkWidth", "pcie_width"),
     ],
 )
 def test_a_failing_sensor_is_missing_and_hides_nothing_else(function: str, sensor: str) -> None:
@@ -215,6 +283,10 @@ def _lost(nvml: FakeNvml) -> None:
     nvml.broken = dict.fromkeys(("nvmlDeviceGetPowerUsage", "nvmlDeviceGetTemperature"), pynvml.NVML_ERROR_GPU_IS_LOST)
 
 
+def _closed(nvml: FakeNvml) -> None:
+    nvml.compute_mode = pynvml.NVML_COMPUTEMODE_PROHIBITED
+
+
 def _too_hot(nvml: FakeNvml) -> None:
     nvml.slowdown_celsius = 41
 
@@ -228,6 +300,7 @@ def _too_hot(nvml: FakeNvml) -> None:
         (_reset_required, Health.DEGRADED, "reset_required"),
         (_lost, Health.LOST, "gpu_lost"),
         (_too_hot, Health.DEGRADED, "over_temperature"),
+        (_closed, Health.DEGRADED, "compute_prohibited"),
     ],
 )
 def test_what_ails_a_card_is_said_once(break_it: Callable[[FakeNvml], None], health: Health, reason: str) -> None:
@@ -323,6 +396,50 @@ def test_cards_that_links_join_directly_or_in_a_chain_are_one_island() -> None:
     assert nvml.pairs_asked == 10, "asked once, as it does not change"
 
 
+def test_links_that_are_up_are_counted_and_a_card_without_any_has_no_count() -> None:
+    nvml = FakeNvml()
+    nvml.link_states = [1, 1, 0, 1]
+    assert [card.link_count for card in NvmlProbe(nvml).probe().devices] == [3]
+
+
+def test_processes_are_told_once_with_their_memory_and_program_the_largest_first() -> None:
+    nvml = FakeNvml()
+    nvml.processes = {"compute": [(1, 10), (404, None), (3, 30)], "graphics": [(3, 30), (2, 20), (7, 1), (8, 1), (9, 1)]}
+    (card,) = NvmlProbe(nvml).probe().devices
+    assert card.sensors.processes == (
+        Process(3, 30, "python3"),
+        Process(2, 20, "python2"),
+        Process(1, 10, "python1"),
+        Process(7, 1, None),
+        Process(8, 1, None),
+        Process(9, 1, "x" * 64),
+        Process(404, None, None),
+    )
+    assert card.sensors.process_count == 7
+
+
+def test_more_processes_than_a_report_carries_are_counted() -> None:
+    nvml = FakeNvml()
+    nvml.processes["compute"] = [(pid, pid) for pid in range(1000, 1100)]
+    (card,) = NvmlProbe(nvml).probe().devices
+    assert card.sensors.process_count == 100
+    assert [process.pid for process in card.sensors.processes or ()] == list(range(1099, 1099 - MAX_PROCESSES, -1))
+
+
+V3 = ("nvmlDeviceGetComputeRunningProcesses_v3", "nvmlDeviceGetGraphicsRunningProcesses_v3")
+
+
+def test_an_older_driver_tells_processes_by_an_older_function_and_one_that_tells_none_leaves_them_unknown() -> None:
+    nvml = FakeNvml()
+    nvml.processes["compute"] = [(1, 10)]
+    nvml.broken = dict.fromkeys(V3, pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+    (card,) = NvmlProbe(nvml).probe().devices
+    assert card.sensors.processes == (Process(1, 10, "python1"),)
+    nvml.broken |= dict.fromkeys((name.replace("_v3", "_v2") for name in V3), pynvml.NVML_ERROR_NO_PERMISSION)
+    (card,) = NvmlProbe(nvml).probe().devices
+    assert (card.sensors.processes, card.sensors.process_count) == (None, None)
+
+
 def test_islands_are_unknown_where_nvml_does_not_tell() -> None:
     nvml = FakeNvml(count=2)
     nvml.broken = {"nvmlDeviceGetP2PStatus": pynvml.NVML_ERROR_FUNCTION_NOT_FOUND}
@@ -344,7 +461,7 @@ def _report_beside(library: Path, **environment: str) -> dict[str, Any]:
 
 
 def test_the_real_binding_reads_a_library(mock_library: Path) -> None:
-    report = _report_beside(mock_library)
+    report = _report_beside(mock_library, MOCK_NVML_PROCESSES="2")
     assert (report["driver_version"], report["toolkit_version"]) == ("550.54.15", "12.4")
     probe = report["probes"][0]
     assert (probe["probe"], probe["found"], probe["error"], probe["age_seconds"]) == ("nvml", 2, None, None)
@@ -359,16 +476,65 @@ def test_the_real_binding_reads_a_library(mock_library: Path) -> None:
         "memory_bytes": 85_520_809_984,
         "health": "healthy",
         "health_reasons": [],
-        "link_island": None,
+        "link_island": 0,
+        "link_count": 8,
         "mig": None,
         "pci_vendor_id": "10de",
+        "pci_address": "0000:10:00.0",
+        "compute_mode": "default",
+        "ecc_enabled": True,
         "memory_used_bytes": 2**30,
         "utilisation_percent": 37,
         "power_milliwatts": None,
         "temperature_celsius": 41,
+        "sm_clock_mhz": 1980,
+        "memory_clock_mhz": 2619,
+        "pcie_generation": 5,
+        "pcie_width": 16,
+        "processes": [
+            {"pid": 1001, "memory_bytes": 2**21, "name": "train-1001"},
+            {"pid": 1000, "memory_bytes": 2**20, "name": "train-1000"},
+        ],
+        "process_count": 2,
     }
+    assert "s3cret" not in json.dumps(report)
     assert (unknown["model"], unknown["hardware_class"]) == ("NVIDIA Mystery", "foreign")
     assert (unknown["health"], unknown["health_reasons"]) == ("degraded", ["uncorrected_ecc_errors"])
+
+
+def test_whatever_library_is_named_is_read_twice_alike_through_the_real_binding(nvml_library: Path) -> None:
+    """On the mock, or on the driver that SUANWANG_TEST_NVML names: what every NVML must tell of every card."""
+    probe = ChildProbe("nvml", "agents.node.probes.nvml:nvidia", (str(nvml_library),), deadline_seconds=60.0)
+    host = Host(cpu_cores=1, memory_bytes=1, memory_used_bytes=0)
+    identity = NodeIdentity(hostname="node-1", boot="boot-1", agent_version="0")
+    reports = [
+        NodeReport.model_validate(
+            collect(
+                identity,
+                host,
+                {"nvml": probe.probe()},
+                shipped_catalogue(),
+                sequence=n,
+                observed_at=datetime(2026, 1, 1, tzinfo=UTC),
+            )
+        )
+        for n in range(2)
+    ]
+    for report in reports:
+        assert report.driver_version and report.toolkit_version
+        assert report.accelerators and report.probes[0].error is None
+    for first, second in zip(*(report.accelerators for report in reports), strict=True):
+        assert (first.uuid, first.model, first.memory_bytes, first.pci_address) == (
+            second.uuid,
+            second.model,
+            second.memory_bytes,
+            second.pci_address,
+        )
+        assert first.memory_bytes > 0
+        assert first.memory_used_bytes is not None
+        assert (first.vendor, first.hardware_class, first.pci_vendor_id) == ("nvidia", "foreign", "10de")
+        assert first.temperature_celsius is not None and first.sm_clock_mhz is not None
+        assert first.processes is not None and first.process_count is not None
 
 
 def test_the_real_binding_takes_up_an_xid(mock_library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
