@@ -38,6 +38,9 @@ class City(Protocol):
         """Returns in how many seconds the next is wanted. Raises CityUnavailableError or CityRefusedError."""
 
 
+Beat = Callable[[bool], None]
+"""Is told of each report whether the city took it."""
+
 Connect = Callable[[], City]
 """Opens the city with the token as it is now. Raises OSError or ValueError where there is none to read."""
 
@@ -47,7 +50,14 @@ def once(identity: NodeIdentity, watch: Watch, catalogue: Catalogue, *, sequence
     return collect(identity, read_host(), watch.readings(), catalogue, sequence=sequence, observed_at=now)
 
 
-def run(observe: Observe, connect: Connect, stop: Event, rng: Random, first_within_seconds: float = 0.0) -> None:
+def run(
+    observe: Observe,
+    connect: Connect,
+    stop: Event,
+    rng: Random,
+    first_within_seconds: float = 0.0,
+    beat: Beat = lambda _was_taken: None,
+) -> None:
     """Reports until `stop` is set, for the first time after a random part of `first_within_seconds`.
 
     An absent city is tried again with growing, jittered delays; a refusal is logged with what to do about it and tried
@@ -62,12 +72,15 @@ def run(observe: Observe, connect: Connect, stop: Event, rng: Random, first_with
         except (OSError, ValueError) as error:
             log.error("no token to report with: %s", _line(error))
         else:
-            _report_until_refused(observe, city, stop, rng, sequences)
+            _report_until_refused(observe, city, stop, rng, sequences, beat)
+        beat(False)
         stop.wait(_jittered(REFUSED_SECONDS, rng))
     log.info("stopped")
 
 
-def _report_until_refused(observe: Observe, city: City, stop: Event, rng: Random, sequences: "itertools.count[int]") -> None:
+def _report_until_refused(
+    observe: Observe, city: City, stop: Event, rng: Random, sequences: "itertools.count[int]", beat: Beat
+) -> None:
     delays = backoff_seconds(rng)
     heard, troubles = False, dict[str, str]()
     while not stop.is_set():
@@ -86,6 +99,7 @@ def _report_until_refused(observe: Observe, city: City, stop: Event, rng: Random
             if not heard:
                 log.info("%s reports %d cards, every %d s", report["hostname"], len(report["accelerators"]), seconds)
             heard, delay, delays = True, _jittered(seconds, rng), backoff_seconds(rng)
+        beat(heard)
         stop.wait(delay)
 
 

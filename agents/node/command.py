@@ -32,6 +32,8 @@ def node(
     token_file: Annotated[Path | None, typer.Option(metavar="FILE", help="File that holds the cluster's token.")] = None,
     label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A label of this node; repeatable.")] = None,
     hostname: Annotated[str | None, typer.Option(help="Name of this node, instead of the machine's own.")] = None,
+    probe_host: Annotated[str, typer.Option(help="Address for /startupz, /readyz, /livez and /metrics.")] = "127.0.0.1",
+    probe_port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port for those; none without it.")] = None,
     once: Annotated[bool, typer.Option("--once", help="Look once, print, and exit; needs no city.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --once: print the report as JSON.")] = False,
     first_within: Annotated[
@@ -65,6 +67,8 @@ def node(
             boot=identity.boot,
             agent_version=identity.agent_version,
             first_within_seconds=first_within,
+            probe_host=probe_host,
+            probe_port=probe_port,
             labels=identity.labels,
         )
     )

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -29,7 +30,7 @@ LIGHT = {"MALLOC_ARENA_MAX": "2"}
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the process is to do: whom to report to, as whom, and within how many seconds for the first time."""
+    """What the process is to do: whom to report to, as whom, how soon for the first time, and where to say how it stands."""
 
     city: str
     token_file: str
@@ -37,6 +38,8 @@ class Order:
     boot: str
     agent_version: str
     first_within_seconds: float
+    probe_host: str
+    probe_port: int | None
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -54,9 +57,26 @@ def main(order: Order) -> None:
     def observe(sequence: int) -> Json:
         return agent.once(identity, watch, catalogue, sequence=sequence, now=datetime.now(UTC))
 
-    rng = Random()  # noqa: S311 -- jitter is no secret
+    rng, beat = Random(), _told(order.probe_host, order.probe_port)  # noqa: S311 -- jitter is no secret
     with stop_on_signals() as stop:
-        agent.run(observe, lambda: Reporter(order.city, read_token(token_file)), stop, rng, order.first_within_seconds)
+        agent.run(observe, lambda: Reporter(order.city, read_token(token_file)), stop, rng, order.first_within_seconds, beat)
+
+
+def _told(host: str, port: int | None) -> agent.Beat:
+    """Who is told of each report: whoever asks at the port, if there is one."""
+    if port is None:
+        return lambda _was_taken: None
+    from prometheus_client import CollectorRegistry, ProcessCollector  # some megabytes, for those alone who want them
+
+    from agents.standing import Standing, serve_standing
+
+    standing, registry = Standing(time.monotonic), CollectorRegistry()
+    ProcessCollector(registry=registry)
+    try:
+        serve_standing(host, port, standing, registry)
+    except OSError as error:
+        sys.exit(f"suanwang agent node: --probe-port {port}: {error.strerror}")
+    return standing.beat
 
 
 if __name__ == "__main__":

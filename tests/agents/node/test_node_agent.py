@@ -80,7 +80,7 @@ def _scripted(*answers: int | Exception) -> City:
 
 
 def test_a_city_that_comes_back_hears_the_latest_snapshot_and_no_history(caplog: pytest.LogCaptureFixture) -> None:
-    heard = []
+    heard, beats = [], list[bool]()
 
     def down_twice(report: Json) -> int:
         heard.append(report["sequence"])
@@ -90,8 +90,9 @@ def test_a_city_that_comes_back_hears_the_latest_snapshot_and_no_history(caplog:
 
     stop = Stop(waits=4)
     with caplog.at_level(logging.INFO, "agents.node"):
-        run(_observe, lambda: City(down_twice), stop, Random(1))
+        run(_observe, lambda: City(down_twice), stop, Random(1), beat=beats.append)
     assert heard == [0, 1, 2, 3]
+    assert beats[:4] == [False, False, True, True]
     assert stop.delays[0] <= 0.5
     assert stop.delays[1] <= 1.0
     assert all(9 <= delay <= 11 for delay in stop.delays[2:])

@@ -2,10 +2,12 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -131,3 +133,26 @@ def test_a_signal_stops_the_agent_cleanly(tmp_path: Path, number: signal.Signals
     assert rest.splitlines()[-1].endswith("stopped")
     assert "Traceback" not in rest
     assert "s3cret" not in first + rest
+
+
+@pytest.mark.processes
+def test_it_says_how_it_stands_where_it_is_told_to(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    (tmp_path / "token").write_text("s3cret")
+    arguments = ["--city", "http://127.0.0.1:1", "--token-file", str(tmp_path / "token"), "--first-within", "0"]
+    command = [sys.executable, "-c", PROGRAM, *arguments, "--probe-port", str(port)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as agent:
+        assert agent.stderr is not None
+        assert "the city is not available" in agent.stderr.readline()
+        answers = [_asked(port, path) for path in ("livez", "readyz", "metrics")]
+        agent.terminate()
+        agent.communicate(timeout=30)
+    assert answers[:2] == ["200 ok", "503 no"]
+    assert "process_resident_memory_bytes" in answers[2]
+
+
+def _asked(port: int, path: str) -> str:
+    response = httpx.get(f"http://127.0.0.1:{port}/{path}", trust_env=False)
+    return f"{response.status_code} {response.text.strip()}"
