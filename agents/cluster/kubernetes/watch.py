@@ -47,12 +47,12 @@ class Known:
         self._namespace = namespace
         self.objects: dict[str, Object] = {}
         self.version: str | None = None
-        self._noted: set[str] = set()
+        self._noted: dict[str, int] = {}
 
     def replace(self, listed: Listed) -> None:
         """What a list says: all there is, but for what we wrote after it. The next list has that too, or it is no more."""
-        noted = {name: self.objects[name] for name in self._noted if name in self.objects}
-        later = {name: found for name, found in noted.items() if _version(found) > int(listed.resource_version)}
+        after = [name for name, version in self._noted.items() if version > int(listed.resource_version)]
+        later = {name: self.objects[name] for name in after if name in self.objects}
         self.objects = {self._name(found): found for found in listed.items} | later
         self.version = listed.resource_version
         self._noted.clear()
@@ -63,14 +63,15 @@ class Known:
         self.version = str(_version(found))
         if event["type"] == "BOOKMARK":
             return False
-        self._noted.discard(self._name(found))
+        if _version(found) >= self._noted.get(self._name(found), 0):
+            self._noted.pop(self._name(found), None)
         return self._gone(found) if event["type"] == "DELETED" else self._put(found)
 
     def note(self, found: Object) -> bool:
         """What a write of our own answered; nothing new if the watch has told what came after it."""
         if self.version is not None and _version(found) <= int(self.version):
             return False
-        self._noted.add(self._name(found))
+        self._noted[self._name(found)] = _version(found)
         return self._put(found)
 
     def _put(self, found: Object) -> bool:
