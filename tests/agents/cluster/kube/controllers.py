@@ -46,8 +46,8 @@ def _run_job(store: Store, job: Object) -> None:
     counted = [pod for pod in pods if TRACKED in pod["metadata"].get("finalizers", ()) and _is_over(pod, only_failed)]
     done = {int(index) for index in (job["status"].get("completedIndexes") or "").split(",") if index}
     done |= {_index(pod) for pod in counted if pod["status"]["phase"] == "Succeeded"}
-    rules = {pod["metadata"]["name"]: _rule(pod, spec) for pod in counted if pod["status"]["phase"] != "Succeeded"}
-    failed = job["status"].get("failed", 0) + sum(1 for rule in rules.values() if rule != "Ignore")
+    rules = [_rule(pod, spec) for pod in counted if pod["status"]["phase"] != "Succeeded"]
+    failed = job["status"].get("failed", 0) + sum(1 for action, _ in rules if action != "Ignore")
     status: Object = {
         "active": len(active),
         "ready": sum(1 for pod in active if condition(pod, "Ready")),
@@ -59,6 +59,7 @@ def _run_job(store: Store, job: Object) -> None:
     }
     verdict = _verdict(job, spec, rules, failed)
     if verdict is None and spec.get("suspend"):
+        _let_go(store, active)  # what is suspended has not failed
         _delete_all(store, active)
         status |= {"active": 0, "startTime": None, "conditions": with_condition(job, store, "Suspended", "JobSuspended")}
     elif verdict is None and len(done) < spec["completions"]:
@@ -99,15 +100,24 @@ def _let_go_of_the_bereaved(store: Store) -> None:
     _let_go(store, [pod for pod in store.all("pods") if not jobs.intersection(owners(pod))])
 
 
-def _rule(pod: Object, spec: Object) -> str:
-    """What the job's podFailurePolicy says of a failed pod: the first rule that fits."""
-    for rule in (spec.get("podFailurePolicy") or {}).get("rules", ()):
-        if any(_present(pod, wanted) for wanted in rule.get("onPodConditions") or ()):
-            return str(rule["action"])
+def _rule(pod: Object, spec: Object) -> tuple[str, str]:
+    """What the job's podFailurePolicy says of a failed pod, the first rule that fits, and in which words."""
+    named = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
+    for index, rule in enumerate((spec.get("podFailurePolicy") or {}).get("rules", ())):
+        action = str(rule["action"])
+        for wanted in rule.get("onPodConditions") or ():
+            if _present(pod, wanted):
+                return action, f"Pod {named} has condition {wanted['type']} matching {action} rule at index {index}"
         codes = rule.get("onExitCodes")
-        if codes and any((code in codes["values"]) == (codes["operator"] == "In") and code for code in exit_codes(pod)):
-            return str(rule["action"])
-    return "Count"
+        for container, code in exit_codes(pod) if codes else ():
+            if (
+                codes.get("containerName") in (None, container)
+                and code
+                and (code in codes["values"]) == (codes["operator"] == "In")
+            ):
+                said = f"Container {container} for pod {named} failed with exit code {code}"
+                return action, f"{said} matching {action} rule at index {index}"
+    return "Count", ""
 
 
 def _present(pod: Object, wanted: Object) -> bool:
@@ -117,21 +127,21 @@ def _present(pod: Object, wanted: Object) -> bool:
     )
 
 
-def exit_codes(pod: Object) -> Iterator[int]:
+def exit_codes(pod: Object) -> Iterator[tuple[str, int]]:
     for container in pod["status"].get("containerStatuses", ()):
         ended = container.get("state", {}).get("terminated")
         if ended:
-            yield int(ended["exitCode"])
+            yield container["name"], int(ended["exitCode"])
 
 
-def _verdict(job: Object, spec: Object, rules: dict[str, str], failed: int) -> tuple[str, str] | None:
+def _verdict(job: Object, spec: Object, rules: list[tuple[str, str]], failed: int) -> tuple[str, str] | None:
     """Why the job must fail, if it must; what was said once stays."""
     for each in job["status"].get("conditions", ()):
         if each["type"] == "FailureTarget":
             return each["reason"], each["message"]
-    fatal = [name for name, rule in rules.items() if rule == "FailJob"]
+    fatal = [said for action, said in rules if action == "FailJob"]
     if fatal:
-        return "PodFailurePolicy", f"Container of pod {fatal[0]} failed and a rule says FailJob"
+        return "PodFailurePolicy", fatal[0]
     if failed > spec["backoffLimit"]:
         return "BackoffLimitExceeded", "Job has reached the specified backoff limit"
     return None
@@ -197,7 +207,7 @@ def _schedule(store: Store, pod: Object) -> None:
     if pod["spec"].get("schedulingGates"):
         return
     nodes = store.all("nodes")
-    fitting = [node for node in nodes if _admits(node, pod) and _has_room(store, node, pod)]
+    fitting = [node for node in nodes if _admits(node, pod) and _has_room(store, node, pod) and not _repels(store, node, pod)]
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     if fitting:
         store.patch(PODS, namespace, name, {"spec": {"nodeName": fitting[0]["metadata"]["name"]}})
@@ -262,6 +272,18 @@ def _has_room(store: Store, node: Object, pod: Object) -> bool:
         if used + wanted > parse_quantity(node["status"].get("allocatable", {}).get(name, "0")):
             return False
     return True
+
+
+def _repels(store: Store, node: Object, pod: Object) -> bool:
+    """Whether a pod there is one this pod may not share a node with."""
+    required = pod["spec"].get("affinity", {}).get("podAntiAffinity", {}).get("requiredDuringSchedulingIgnoredDuringExecution", ())
+    there = [
+        each["metadata"].get("labels", {}).items()
+        for each in store.all("pods", pod["metadata"]["namespace"])
+        if each["spec"].get("nodeName") == node["metadata"]["name"] and each["status"]["phase"] not in ENDED
+    ]
+    wanted = [term["labelSelector"]["matchLabels"].items() for term in required if term["topologyKey"] == "kubernetes.io/hostname"]
+    return any(labels <= each for labels in wanted for each in there)
 
 
 def _requests(pod: Object) -> dict[str, Decimal]:

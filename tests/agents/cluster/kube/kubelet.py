@@ -71,14 +71,14 @@ class Kubelet:
     def evict(self, name: str, message: str = "The node was low on resource: memory.") -> None:
         """The kubelet puts it out, as under memory pressure."""
         pod = self.pod(name)
-        target = {"type": "DisruptionTarget", "status": "True", "reason": "TerminationByKubelet", "message": message}
+        target = _target("TerminationByKubelet", message)
         status = self._ended(pod, 137, "Error") | {"phase": "Failed", "reason": "Evicted", "message": message}
         self._say(pod, status | {"conditions": [*pod["status"].get("conditions", ()), target]})
 
     def disrupt(self, name: str, reason: str, message: str = "") -> None:
         """Something of the cluster deletes it: `PreemptionByScheduler`, `DeletionByTaintManager`, `EvictionByEvictionAPI`."""
         pod = self.pod(name)
-        target = {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message}
+        target = _target(reason, message)
         self._say(pod, {"conditions": [*pod["status"].get("conditions", ()), target]})
         self.rest("DELETE", self._path(name), {})
 
@@ -207,6 +207,11 @@ def _value(variable: Object, pod: Object) -> str:
         "status.podIP": pod["status"].get("podIP", ""),
     }
     return known[path]
+
+
+def _target(reason: str, message: str) -> Object:
+    """The condition of a pod that something of the cluster puts out."""
+    return {"type": "DisruptionTarget", "status": "True", "reason": reason, "message": message, "lastTransitionTime": _now()}
 
 
 def _exit_code(program: subprocess.Popen[bytes]) -> int:

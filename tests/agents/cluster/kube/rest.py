@@ -24,7 +24,8 @@ class Rest:
             auth_settings=["BearerToken"],
         )
         answer = self._client.call_api(*request, _request_timeout=10)
-        found: Any = json.loads(answer.read() or b"{}")
+        said = answer.read() or b"{}"
+        found: Any = json.loads(said) if said.startswith(b"{") else {"message": said.decode()}
         if not 200 <= answer.status < 300:
             raise ApiError(answer.status, found.get("reason", ""), found.get("message", ""))
         return dict(found)

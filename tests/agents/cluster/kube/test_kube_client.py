@@ -20,7 +20,7 @@ from agents.cluster.kubernetes.errors import (
     RefusedError,
     UnauthorisedError,
 )
-from agents.cluster.kubernetes.resources import JOBS, NODES, PODS, RAY_JOBS, SERVICES, Resource
+from agents.cluster.kubernetes.resources import JOBS, NODES, PODS, SERVICES, Resource
 from agents.cluster.launcher import LauncherUnavailableError
 from tests.agents.cluster.kube.api_server import ApiServer, Fault
 from tests.agents.cluster.kube.conftest import write_kubeconfig
@@ -207,6 +207,69 @@ def test_a_services_object_and_a_custom_one_are_like_the_others(kube: Kube) -> N
     kube.api.delete(SERVICES, kube.namespace, "gang")
     nodes = kube.api.list(NODES, label_selector=f"suanwang-test={kube.namespace}")
     assert nodes.items == ()
+
+
+def test_a_custom_kind_exists_once_it_is_defined(kube: Kube) -> None:
+    things = Resource("tests.example.cn", "v1", "things", "Thing")
+    with pytest.raises(NotFoundError) as caught:
+        kube.api.list(things, kube.namespace)
+    assert caught.value.reason == ""
+    kube.world.install(things)
+    kube.api.create(things, kube.namespace, {"metadata": {"name": "one"}, "spec": {"entrypoint": "python"}})
+    assert kube.api.list(things, kube.namespace).items[0]["spec"] == {"entrypoint": "python"}
+
+
+POLICY = {
+    "rules": [
+        {"action": "FailJob", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
+        {"action": "FailJob", "onExitCodes": {"operator": "NotIn", "values": [0]}},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [
+        ("exit", r"Container main for pod .*/gang-.* failed with exit code 42 matching FailJob rule at index 1"),
+        ("disrupt", r"Pod .*/gang-.* has condition DisruptionTarget matching FailJob rule at index 0"),
+    ],
+)
+def test_a_jobs_policy_says_why_it_failed(kube: Kube, trouble: str, message: str) -> None:
+    node = kube.world.add_node("a")
+    kube.api.create(JOBS, kube.namespace, job("gang", node, completions=2, podFailurePolicy=POLICY))
+    kube.world.until(lambda: [each["status"]["phase"] for each in kube.world.pods()] == ["Running"] * 2)
+    name = kube.world.pods()[0]["metadata"]["name"]
+    if trouble == "exit":
+        kube.world.kubelet.end(name, 42)
+    else:
+        kube.world.kubelet.disrupt(name, "PreemptionByScheduler", "preempted")
+    kube.world.until(lambda: "Failed" in conditions(kube))
+    found = kube.api.get(JOBS, kube.namespace, "gang")["status"]["conditions"]
+    failed = next(each for each in found if each["type"] == "Failed")
+    assert failed["reason"] == "PodFailurePolicy"
+    assert re.fullmatch(message, failed["message"])
+
+
+def test_what_is_suspended_has_not_failed(kube: Kube) -> None:
+    node = kube.world.add_node("a")
+    kube.api.create(JOBS, kube.namespace, job("gang", node, completions=2))
+    kube.world.until(lambda: [each["status"]["phase"] for each in kube.world.pods()] == ["Running"] * 2)
+    kube.api.patch(JOBS, kube.namespace, "gang", {"spec": {"suspend": True}})
+    kube.world.until(lambda: "Suspended" in conditions(kube) and not kube.world.pods())
+    assert kube.api.get(JOBS, kube.namespace, "gang")["status"].get("failed", 0) == 0
+
+
+def test_pods_that_shun_each_other_are_on_different_nodes(kube: Kube) -> None:
+    names_of_nodes = [kube.world.add_node("a"), kube.world.add_node("b")]
+    shuns = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"of": "gang"}}}
+    affinity = {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [shuns]}}
+    for index in range(2):
+        body = pod(f"p{index}", labels={"of": "gang"})
+        body["spec"] |= {"affinity": affinity, "nodeSelector": {"suanwang-test": kube.namespace}}
+        del body["spec"]["schedulingGates"]
+        kube.api.create(PODS, kube.namespace, body)
+    kube.world.until(lambda: [each["status"]["phase"] for each in kube.world.pods()] == ["Running"] * 2)
+    assert sorted(each["spec"]["nodeName"] for each in kube.world.pods()) == names_of_nodes
 
 
 def conditions(kube: Kube, name: str = "gang") -> set[str]:
@@ -502,29 +565,6 @@ def test_without_a_pods_account_or_a_kubeconfig_there_is_nothing_to_begin_with(m
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(ValueError, match=r"this pod's service account: .*not set"):
         Kubernetes()
-
-
-def test_a_custom_kind_exists_once_it_is_defined(kube: Kube, server: ApiServer) -> None:
-    with pytest.raises(NotFoundError) as caught:
-        kube.api.list(RAY_JOBS, kube.namespace)
-    assert caught.value.reason == ""
-    schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
-    definition = {
-        "metadata": {"name": "rayjobs.ray.io"},
-        "spec": {
-            "group": "ray.io",
-            "scope": "Namespaced",
-            "names": {"plural": "rayjobs", "kind": "RayJob"},
-            "versions": [{"name": "v1", "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}],
-        },
-    }
-    kube.api.create(
-        Resource("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False),
-        None,
-        definition,
-    )
-    kube.api.create(RAY_JOBS, kube.namespace, {"metadata": {"name": "one"}, "spec": {"entrypoint": "python"}})
-    assert kube.api.list(RAY_JOBS, kube.namespace).items[0]["spec"] == {"entrypoint": "python"}
 
 
 def test_the_double_writes_what_a_watch_needs(server: ApiServer) -> None:

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from agents.cluster.kubernetes.client import Kubernetes
+from agents.cluster.kubernetes.resources import Resource
 from tests.agents.cluster.kube import controllers
 from tests.agents.cluster.kube.api_server import ApiServer
 from tests.agents.cluster.kube.kubelet import Kubelet
 from tests.agents.cluster.kube.rest import Rest
 from tests.agents.cluster.kube.store import ApiError, Object
 
+DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 STEP_SECONDS = 0.005
 PATIENCE_SECONDS = 20.0
 
@@ -27,6 +29,7 @@ class World:
     kubelet: Kubelet
     server: ApiServer | None
     made: list[str] = field(default_factory=list)
+    defined: list[str] = field(default_factory=list)
 
     def step(self) -> None:
         """Everything that is not the agent's does what it has to do once."""
@@ -116,13 +119,49 @@ class World:
         self.kubelet.nodes.discard(name)
         self.made.remove(name)
 
+    def install(self, resource: Resource) -> None:
+        """Makes a custom kind known, with a status of its own; a real cluster that has it keeps its own definition."""
+        if self._is_installed(resource):
+            return
+        schema = {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}
+        version = {"name": resource.version, "served": True, "storage": True, "schema": schema, "subresources": {"status": {}}}
+        name = f"{resource.plural}.{resource.group}"
+        definition: Object = {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {"name": name, "annotations": {"api-approved.kubernetes.io": "unapproved, a test's"}},
+            "spec": {
+                "group": resource.group,
+                "scope": "Namespaced" if resource.namespaced else "Cluster",
+                "names": {"plural": resource.plural, "singular": resource.kind.lower(), "kind": resource.kind},
+                "versions": [version],
+            },
+        }
+        self.rest("POST", DEFINITIONS, definition)
+        self.defined.append(name)
+        self.until(lambda: self._is_installed(resource), f"{name} did not become known")
+
+    def _is_installed(self, resource: Resource) -> bool:
+        try:
+            self.rest("GET", resource.path(self.namespace))
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            return False
+        return True
+
     def pods(self) -> list[Object]:
         return self.kubelet.pods()
 
     def close(self) -> None:
         self.kubelet.close()
         for name in list(self.made):
-            with_patience(lambda name=name: self.rest("DELETE", f"/api/v1/nodes/{name}", {}))  # type: ignore[misc]
+            self._remove(f"/api/v1/nodes/{name}")
+        for name in self.defined:
+            self._remove(f"{DEFINITIONS}/{name}")
+
+    def _remove(self, path: str) -> None:
+        with_patience(lambda: self.rest("DELETE", path, {}))
 
 
 def with_patience(call: Callable[[], object]) -> None:
