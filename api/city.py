@@ -7,7 +7,9 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from api.waiting import Waiting
 from scheduler.service.moments import Moments
+from scheduler.service.sync import revisions
 from scheduler.store.database import Database
 from scheduler.store.live import Live
 
@@ -25,8 +27,14 @@ class City:
     make_secret: Callable[[], str]
     moments: Moments = field(default_factory=Moments)
     """The city as the engine sees it, kept up in memory by this process."""
+    watches: Waiting[str, str] = field(default_factory=lambda: Waiting(revisions))
+    """Agents that wait until what their cluster must run has changed."""
     public_url: str = DEFAULT_PUBLIC_URL
     """The city's address as others know it, without a slash at its end: the `source` of its events."""
+
+    def close_waiting(self) -> None:
+        """Answer every request that waits for a change: the process is asked to end."""
+        self.watches.close()
 
 
 def _city(request: Request) -> City:

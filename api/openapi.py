@@ -62,7 +62,7 @@ def _statuses(method: str, operation: Mapping[str, Any]) -> Iterator[int]:
         yield 422
     if "path" in places:
         yield 404
-    if "Idempotency-Key" in names:
+    if "Idempotency-Key" in names or operation["operationId"] == "sync_cluster":
         yield 409
     if operation["operationId"] == "submit_job":
         yield 429

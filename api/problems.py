@@ -5,7 +5,7 @@ Raise `ProblemError(code, ...)`; the handlers here do the rest. An unexpected er
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -122,6 +122,12 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "this Idempotency-Key came with another body before; use a new key for a new request",
         "该 Idempotency-Key 曾用于不同的请求体,请为新请求使用新的键",
     ),
+    "cluster_taken": (
+        409,
+        "Another agent speaks for it",
+        "agent {agent} speaks for {cluster}; stop one of the two, or wait: after {seconds} s of its silence another may take over",
+        "集群 {cluster} 由代理 {agent} 负责;请停止其中一个。该代理静默 {seconds} 秒后方可由其他代理接替",
+    ),
     "job_finished": (409, "Job has finished", "job {id} has ended as {state}", "作业 {id} 已以 {state} 结束"),
     "queue_full": (
         429,
@@ -224,6 +230,12 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "该申领超过此处允许的 {limit} 条记录,请使用 suanwang claim-pack",
     ),
     "internal_error": (500, "Internal error", "something went wrong on our side; it has been logged", "服务内部错误,已记录"),
+    "too_many_waiting": (
+        503,
+        "Too many requests wait",
+        "too many requests wait for a change here; ask again shortly, or without waiting",
+        "等待变化的请求过多,请稍后重试,或不带等待时间请求",
+    ),
     "store_unavailable": (503, "Store unavailable", "a store is not answering; try again shortly", "存储暂不可用,请稍后重试"),
 }
 """By code: status, title, detail in en and in zh."""
@@ -241,6 +253,9 @@ _UNREADABLE = {
 class ProblemError(Exception):
     """An error the caller can do something about. Raises KeyError for a code that is not registered."""
 
+    retry_after_seconds: int | None = None
+    """Set where the caller may try again, after so long."""
+
     def __init__(self, code: str, errors: Sequence[FieldError] = (), **numbers: str | int) -> None:
         status, title, en, zh = CODES[code]
         self.problem = Problem(
@@ -254,8 +269,15 @@ class ProblemError(Exception):
         )
         super().__init__(self.problem.detail)
 
+    def after(self, seconds: int) -> Self:
+        """The same, with when to try again."""
+        self.retry_after_seconds = seconds
+        return self
+
     def response(self) -> JSONResponse:
-        headers = {"WWW-Authenticate": "Bearer"} if self.problem.status == 401 else None
+        headers = {"WWW-Authenticate": "Bearer"} if self.problem.status == 401 else {}
+        if self.retry_after_seconds is not None:
+            headers["Retry-After"] = str(self.retry_after_seconds)
         return JSONResponse(self.problem.model_dump(), self.problem.status, headers=headers, media_type="application/problem+json")
 
 

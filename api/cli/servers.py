@@ -11,13 +11,11 @@ from typing import Annotated
 
 import httpx
 import typer
-import uvicorn
 from prometheus_client import CollectorRegistry
 from redis.backoff import EqualJitterBackoff
 
 from agents.signals import stop_on_signals
 from agents.standing import Standing, serve_standing
-from api.app import create_app
 from api.city import DEFAULT_PUBLIC_URL
 from api.cli.errors import UsageProblemError
 from api.cli.stores import (
@@ -36,6 +34,7 @@ from api.cli.stores import (
     waiting,
 )
 from api.routers.registry import store_token
+from api.serving import serve
 from scheduler.contract.registry import Role, TokenRequest
 from scheduler.service.dispatcher import Dispatcher, Pace, make_id, utc_now
 from scheduler.service.expiry import Patience
@@ -77,7 +76,7 @@ def api(
     check_port(host, port)
     source, stores = checked_url(public_url), (database_url(database, database_file), redis_url(redis, redis_file))
     city = replace(waiting(lambda: open_city(*stores), wait_seconds), public_url=source)
-    uvicorn.run(create_app(city), host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    serve(city, host, port)
 
 
 def dispatcher(

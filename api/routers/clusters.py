@@ -1,25 +1,38 @@
-"""Clusters: how they stand, and the two calls their agents make."""
+"""Clusters: how they stand, and the calls their agents make."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query, Request
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
+from starlette.concurrency import run_in_threadpool
 
 from api.auth import AgentOnly, Principal, Staff
 from api.city import TheCity
 from api.problems import ProblemError
 from scheduler.contract.registry import Cluster, ClusterView, Launcher
-from scheduler.contract.sync import MAX_LOG_BYTES, LogChunk, LogPosition, SyncRequest, SyncResponse
+from scheduler.contract.sync import (
+    MAX_LOG_BYTES,
+    MAX_WATCH_SECONDS,
+    LogChunk,
+    LogPosition,
+    Revision,
+    SyncRequest,
+    SyncResponse,
+    Watched,
+)
 from scheduler.domain.states import ATTEMPT_ACTIVE
 from scheduler.service.snapshot import is_silent
-from scheduler.service.sync import desired, observe
+from scheduler.service.sync import ClusterTakenError, desired, hear, observe, revision_of, revisions
 from scheduler.store.tables import AttemptRow, ClusterRow, LogRow, NodeRow
 
 router = APIRouter(prefix="/v1/clusters", tags=["clusters"])
 
-SYNC_MILLISECONDS = 500
+SYNC_MILLISECONDS = 5_000
+"""How often a quiet cluster is heard: six times before it counts as silent."""
+
+WatchSeconds = Annotated[int, Query(ge=0, le=MAX_WATCH_SECONDS, description="How long to wait for a change.")]
 
 
 @router.get("")
@@ -59,10 +72,41 @@ def sync_cluster(cluster_id: str, body: SyncRequest, city: TheCity, principal: A
     """Take what the cluster observes, answer what it must run."""
     _own(principal, cluster_id)
     with city.database.write(principal.scope) as session:
-        cluster = _find(session, cluster_id)
-        observe(session, cluster, body, city.clock())
+        cluster, now = _find(session, cluster_id), city.clock()
+        try:
+            hear(cluster, body.agent, now)
+        except ClusterTakenError as taken:
+            refusal = ProblemError("cluster_taken", cluster=cluster_id, agent=taken.agent, seconds=taken.seconds)
+            raise refusal.after(taken.seconds) from None
+        observe(session, cluster, body, now)
         session.flush()
-        return SyncResponse(desired=desired(session, cluster), next_sync_milliseconds=SYNC_MILLISECONDS)
+        if body.revision is not None and body.revision == revisions(session, [cluster_id])[cluster_id]:
+            return SyncResponse(desired=None, revision=body.revision, next_sync_milliseconds=SYNC_MILLISECONDS)
+        runs = desired(session, cluster)
+        return SyncResponse(desired=runs, revision=revision_of(runs), next_sync_milliseconds=SYNC_MILLISECONDS)
+
+
+@router.get("/{cluster_id}/watch")
+async def watch_cluster(
+    cluster_id: str,
+    revision: Annotated[Revision, Query(description="That of the last sync's answer.")],
+    request: Request,
+    city: TheCity,
+    principal: AgentOnly,
+    wait_seconds: WatchSeconds = 20,
+) -> Watched:
+    """Wait until what the cluster must run has another revision than the one named, or until `wait_seconds` are over."""
+    _own(principal, cluster_id)
+
+    def look() -> str:
+        with city.database.read(principal.scope) as session:
+            return revisions(session, [cluster_id])[cluster_id]
+
+    found = await run_in_threadpool(look)
+    if found == revision and wait_seconds > 0:
+        await city.watches.until_changed(request, city.database, principal.token, cluster_id, revision, wait_seconds)
+        found = await run_in_threadpool(look)
+    return Watched(revision=found)
 
 
 @router.post("/{cluster_id}/logs")

@@ -3,6 +3,7 @@ is desired. Losing any message, or restarting either side, changes nothing: the 
 
 Rules both sides rely on:
 - the agent's loop is sequential: an attempt the last answer desired is observed in the next request once it was launched;
+- one agent speaks for a cluster at a time: another is told so until the first has been silent for a while;
 - a run whose attempt is not desired is stopped, and forgotten once it has stopped and the city no longer desires it;
 - a finished run is reported until the city stops desiring its attempt, so no ending is lost;
 - an attempt the city knows as starting or running and the agent does not observe is gone.
@@ -18,9 +19,17 @@ from scheduler.contract.inventory import MigProfile, NodeName
 from scheduler.contract.job import MAX_NODES, Activity, Argument
 
 MAX_RUNS = 5_000
+MAX_OTHERS = 50_000
+"""With `MAX_RUNS` the most runs a cluster may have: those that have ended are forgotten, so it is a limit of those alive."""
+MAX_WATCH_SECONDS = 30
+"""The longest one request waits for a change."""
 MAX_LOG_CHUNK = 65_536
 MAX_LOG_BYTES = 1_048_576
 """The log kept per attempt; what is beyond is cut off with a note."""
+
+
+Revision = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,16}-[0-9]{1,16}$")]
+"""Names the set of runs that a cluster must run: two answers with the same revision desire the same."""
 
 
 class RunState(StrEnum):
@@ -73,10 +82,16 @@ class ObservedRun(Wire):
 
 
 class SyncRequest(Wire):
-    """Everything the agent observes. `agent` names the process, for people reading logs."""
+    """Everything the agent observes. `agent` names it, the same after a restart.
+
+    `others`: the fencing tokens of runs that are there but for which this message had no room; nothing else is said of them.
+    `revision`: that of the last answer, where the agent still holds what it desired.
+    """
 
     agent: Text
     observed: Annotated[list[ObservedRun], Field(max_length=MAX_RUNS)] = Field(default_factory=list)
+    others: Annotated[list[Count], Field(max_length=MAX_OTHERS)] = Field(default_factory=list)
+    revision: Revision | None = None
 
 
 class Placement(Wire):
@@ -124,10 +139,20 @@ class DesiredRun(Wire):
 
 
 class SyncResponse(Wire):
-    """Everything that must be running in the cluster, and how long the agent may wait before it asks again."""
+    """Everything that must be running in the cluster, and how long the agent may wait before it says again what it observes.
 
-    desired: list[DesiredRun]
+    `desired` is None where nothing has changed since the revision that the request named.
+    """
+
+    desired: list[DesiredRun] | None
+    revision: Revision
     next_sync_milliseconds: Count
+
+
+class Watched(Wire):
+    """What a cluster must run has this revision now. Another than the one asked with means: sync."""
+
+    revision: Revision
 
 
 class LogChunk(Wire):

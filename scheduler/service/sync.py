@@ -4,9 +4,10 @@ The rules are those of `scheduler.contract.sync`. Everything here is level-trigg
 missing some, changes nothing in the end.
 """
 
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import Select, select, text
+from sqlalchemy import Select, func, select, text
 from sqlalchemy.orm import Session
 
 from scheduler.contract.job import JobSpec
@@ -19,22 +20,54 @@ from scheduler.service.lifecycle import advance_attempt, end_attempt, from_json,
 from scheduler.service.snapshot import is_silent
 from scheduler.store.tables import AttemptRow, ClusterRow, JobRow
 
-HEARD_EVERY = timedelta(seconds=5)
-"""`clusters.heard_at` and `attempts.observed_at` are written at most this often, so that a quiet sync costs no write."""
+HEARD_EVERY = timedelta(seconds=4)
+"""`clusters.heard_at` and `attempts.observed_at` are written at most this often: an agent that syncs at every change costs no more
+writes than a quiet one, which syncs every five seconds or so."""
+
+AGENT_SILENT = timedelta(seconds=15)
+"""An agent that has not synced for so long may be replaced by another: three syncs of a quiet cluster."""
 
 _SILENCE = text("INSERT INTO silences (attempt_id, since, until) VALUES (:attempt, :since, :until) ON CONFLICT DO NOTHING")
 """Of two requests that come at once, one says it."""
 
+_DESIRED = AttemptRow.stop_as.is_(None), AttemptRow.finished_at.is_(None)
+"""Of attempts, those that their clusters must run; the index `ix_attempts_desired` holds these alone."""
+
 _PROGRESS = {RunState.STARTING: AttemptState.STARTING, RunState.RUNNING: AttemptState.RUNNING}
+
+
+class ClusterTakenError(Exception):
+    """Another agent speaks for the cluster. `seconds`: after how long without a word from it it may be replaced."""
+
+    def __init__(self, agent: str, seconds: int) -> None:
+        super().__init__(agent)
+        self.agent = agent
+        self.seconds = seconds
+
+
+def hear(cluster: ClusterRow, agent: str, now: datetime) -> None:
+    """Note that an agent speaks for its cluster. Raises ClusterTakenError while another one does.
+
+    Two that speak in turn, each of another site, would declare each other's runs gone and launch every grant twice.
+    """
+    if cluster.agent not in (None, agent) and cluster.heard_at is not None and now - cluster.heard_at < AGENT_SILENT:
+        left = AGENT_SILENT - (now - cluster.heard_at)
+        raise ClusterTakenError(str(cluster.agent), -(-left // timedelta(seconds=1)))
+    if cluster.agent != agent:
+        cluster.agent = agent
+    if cluster.heard_at is None or now - cluster.heard_at >= HEARD_EVERY:
+        cluster.heard_at = now
 
 
 def observe(session: Session, cluster: ClusterRow, request: SyncRequest, now: datetime) -> None:
     """Apply what a cluster's agent observes to every attempt the city believes is there."""
-    if cluster.heard_at is None or now - cluster.heard_at >= HEARD_EVERY:
-        cluster.heard_at = now
     observed = {run.attempt: run for run in request.observed}
+    others = frozenset(request.others)
     active = session.scalars(_active(cluster.id).order_by(AttemptRow.job_id)).all()
     for attempt in active:
+        if attempt.fencing_token in others:
+            _hear_of(session, attempt, now)
+            continue
         run = observed.get(attempt.id)
         if run is not None and run.fencing_token != attempt.fencing_token:
             run = None
@@ -43,20 +76,46 @@ def observe(session: Session, cluster: ClusterRow, request: SyncRequest, now: da
             session.refresh(attempt)
             if attempt.state in ATTEMPT_ACTIVE:
                 _apply(session, job, attempt, run, now)
-        if run is not None and (attempt.observed_at is None or now - attempt.observed_at >= HEARD_EVERY):
-            if attempt.observed_at is not None and is_silent(attempt.observed_at, now):
-                silence = {"attempt": attempt.id, "since": to_micros(attempt.observed_at), "until": to_micros(now)}
-                session.execute(_SILENCE, silence)
-            attempt.observed_at = now
+        if run is not None and _hear_of(session, attempt, now):
             attempt.checkpoint_at = run.checkpoint_at or attempt.checkpoint_at
 
 
 def desired(session: Session, cluster: ClusterRow) -> list[DesiredRun]:
     """Every attempt that must be running in the cluster."""
-    wanted = _active(cluster.id).where(AttemptRow.stop_as.is_(None)).order_by(AttemptRow.fencing_token)
+    wanted = select(AttemptRow).where(AttemptRow.cluster_id == cluster.id, *_DESIRED).order_by(AttemptRow.fencing_token)
     rows = session.execute(wanted.join(JobRow).add_columns(JobRow)).all()
     specs = {job.id: JobSpec.model_validate(job.spec) for job in {job for _, job in rows}}
     return [_desired(attempt, job, specs[job.id]) for attempt, job in rows]
+
+
+def revision_of(runs: Sequence[DesiredRun]) -> str:
+    """The revision of what a cluster must run: how many runs, and the greatest fencing token among them.
+
+    That names the set. A run that joins has a greater token than any before it (one counter, locked until a grant is committed) and
+    none comes back that has left: as long as the greatest is the same none has joined, and then the number says if any has left.
+    """
+    return f"{len(runs)}-{max((run.fencing_token for run in runs), default=0)}"
+
+
+def revisions(session: Session, clusters: Collection[str]) -> Mapping[str, str]:
+    """The same for each of some clusters, by one query on an index that holds nothing else."""
+    row = AttemptRow
+    wanted = row.cluster_id.in_(clusters), *_DESIRED
+    rows = session.execute(
+        select(row.cluster_id, func.count(), func.max(row.fencing_token)).where(*wanted).group_by(row.cluster_id)
+    )
+    return dict.fromkeys(clusters, "0-0") | {cluster: f"{count}-{latest}" for cluster, count, latest in rows}
+
+
+def _hear_of(session: Session, attempt: AttemptRow, now: datetime) -> bool:
+    """Note now and then that an attempt was reported, and how long nobody had; whether it was noted."""
+    if attempt.observed_at is not None and now - attempt.observed_at < HEARD_EVERY:
+        return False
+    if attempt.observed_at is not None and is_silent(attempt.observed_at, now):
+        silence = {"attempt": attempt.id, "since": to_micros(attempt.observed_at), "until": to_micros(now)}
+        session.execute(_SILENCE, silence)
+    attempt.observed_at = now
+    return True
 
 
 def _active(cluster: str) -> Select[AttemptRow]:

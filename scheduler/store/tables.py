@@ -7,7 +7,7 @@ tables of `APPEND_ONLY` take no UPDATE and no DELETE: the database itself refuse
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, Boolean, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from scheduler.store.database import UtcMicros
@@ -77,6 +77,8 @@ class ClusterRow(Base):
     created_at: Mapped[datetime]
     heard_at: Mapped[datetime | None]
     """When its agent last synced; written at most every few seconds."""
+    agent: Mapped[str | None]
+    """Which agent that was: it alone speaks for the cluster while it goes on."""
 
 
 class NodeRow(ClusterOwned, Base):
@@ -229,6 +231,10 @@ class TaskRow(TenantOwned, Base):
     losses: Mapped[int] = mapped_column(default=0)
 
 
+_DESIRED = text("stop_as IS NULL AND finished_at IS NULL")
+"""Of attempts, those that their clusters must run."""
+
+
 class AttemptRow(TenantOwned, ClusterOwned, Base):
     __tablename__ = "attempts"
     __table_args__ = (
@@ -238,6 +244,7 @@ class AttemptRow(TenantOwned, ClusterOwned, Base):
         Index("ix_attempts_finished", "finished_at"),
         Index("ix_attempts_metered", "metered"),
         Index("ix_attempts_task", "job_id", "task"),
+        Index("ix_attempts_desired", "cluster_id", "fencing_token", sqlite_where=_DESIRED, postgresql_where=_DESIRED),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"))
