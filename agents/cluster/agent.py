@@ -1,26 +1,33 @@
 """The agent's loop: one thread, one thing at a time, so that what was launched is observed before the city is told again.
 
-A round is: observe, tell the city, compare, act, hand over logs. It returns how long to wait, and `run` waits. Whatever goes
-wrong, runs are left alone: only the city's word stops one, and silence is not its word.
+A round is: observe, and where there is news on either side tell the city, compare, act; then hand over logs. It returns how long to
+wait, and `run` waits, unless the city (`watch`) or the launcher wakes it. Whatever goes wrong, runs are left alone: only the
+city's word stops one, and silence is not its word.
 """
 
 import logging
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import datetime
-from itertools import chain
+from http import HTTPStatus
 from random import Random
 from threading import Event
 from typing import Protocol
 
 from agents.cluster.launcher import Launcher, LauncherGoneError, LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.logs import LogSink, LogUpload
-from agents.cluster.reconcile import RunKey, plan
+from agents.cluster.reconcile import Actions, RunKey, plan
+from agents.cluster.telling import Telling, TooManyRunsError
+from agents.cluster.watch import Watch, WatchPort
 from agents.terms import CityRefusedError, CityUnavailableError, backoff_seconds, retry_seconds
 from scheduler.contract.inventory import NodeReport, ReportAccepted
-from scheduler.contract.sync import MAX_RUNS, RUN_FINAL, Cause, DesiredRun, ObservedRun, RunState, SyncRequest, SyncResponse
+from scheduler.contract.sync import Cause, DesiredRun, ObservedRun, RunState, SyncRequest, SyncResponse
+
+OBSERVE_SECONDS = 0.5
+"""How often the launcher is asked what runs: it is near, and what has changed there is told at once."""
 
 REFUSED_RETRY_SECONDS = 30.0
+TAKEN_RETRY_SECONDS = 5.0
 MOST_WAIT_SECONDS = 60.0
 REPORTS_PER_ROUND = 64
 DETAIL_LENGTH = 500
@@ -28,7 +35,7 @@ DETAIL_LENGTH = 500
 log = logging.getLogger(__name__)
 
 
-class CityPort(LogSink, Protocol):
+class CityPort(LogSink, WatchPort, Protocol):
     """The city as this loop speaks to it; `agents.city.City` is one. Every call raises CityUnavailableError or CityRefusedError."""
 
     def sync(self, cluster: str, request: SyncRequest) -> SyncResponse: ...
@@ -52,94 +59,134 @@ def run(
     cluster: str,
     name: str,
     stop: Event,
+    wake: Event,
     clock: Callable[[], datetime],
     monotonic: Callable[[], float],
     rng: Random,
     beat: Callable[[bool], None],
     site: Site | None = None,
 ) -> None:
-    """Serves `cluster` until `stop` is set; runs go on after it. `name` tells people which process this is.
+    """Serves `cluster` until `stop` is set; runs go on after it. `name` tells which agent this is, the same after a restart.
 
-    `beat` is told after each exchange with the city whether city and launcher answered.
+    `beat` is told after each round whether city and launcher answered.
+    `wake` is what the loop waits on: whoever sets `stop` sets it too, and a launcher that hears of changes may.
     Raises LauncherGoneError when the launcher's cluster has ended for good.
     """
-    agent = Agent(city, launcher, cluster=cluster, name=name, clock=clock, rng=rng)
     reports = Reports(city, site, rng) if site else None
-    sync_at = monotonic()
-    while not stop.is_set():
-        now = monotonic()
-        if reports is not None:
-            reports.post_due(now)
-        if now >= sync_at:
-            sync_at = now + agent.round()
+    with Watch(city, cluster, wake, rng) as watch:
+        agent = Agent(city, launcher, watch, cluster=cluster, name=name, clock=clock, rng=rng)
+        while not stop.is_set():
+            wake.clear()
+            now = monotonic()
+            if reports is not None:
+                reports.post_due(now)
+            wake_at = now + agent.round(now)
             beat(agent.was_answered)
-        wake_at = min(sync_at, reports.next_due()) if reports else sync_at
-        stop.wait(max(0.0, wake_at - monotonic()))
+            if reports is not None:
+                wake_at = min(wake_at, reports.next_due())
+            if not stop.is_set():
+                wake.wait(max(0.0, wake_at - monotonic()))
 
 
 class Agent:
     """One cluster's side of the sync protocol."""
 
     def __init__(
-        self, city: CityPort, launcher: Launcher, *, cluster: str, name: str, clock: Callable[[], datetime], rng: Random
+        self,
+        city: CityPort,
+        launcher: Launcher,
+        watch: Watch,
+        *,
+        cluster: str,
+        name: str,
+        clock: Callable[[], datetime],
+        rng: Random,
     ) -> None:
         self._city = city
         self._launcher = launcher
+        self._watch = watch
         self._cluster = cluster
         self._name = name
         self._clock = clock
         self._rng = rng
         self._refused: dict[RunKey, ObservedRun] = {}
+        self._desired: list[DesiredRun] = []
+        self._revision: str | None = None
+        self._telling = Telling()
         self._logs = LogUpload(city, cluster, launcher)
         self._backoff: Iterator[float] = backoff_seconds(rng)
+        self._due = 0.0
+        """When to sync at the latest."""
+        self._quiet_until = 0.0
+        """Before this nothing is asked of a city, or a cluster, that did not answer."""
         self._trouble = ""
-
-    def round(self) -> float:
-        """One exchange with the city and what follows from it. Returns after how many seconds to come again."""
-        try:
-            observed = self._observe()
-            response = self._city.sync(self._cluster, SyncRequest(agent=self._name, observed=observed))
-            self._act(response.desired, observed)
-            self._logs.push(observed)
-        except CityRefusedError as error:
-            self._say(f"cluster {self._cluster}: {error}; check its id and its token")
-            return self._rng.uniform(0.5, 1.0) * REFUSED_RETRY_SECONDS
-        except CityUnavailableError as error:
-            self._say(f"cluster {self._cluster}: {error}; runs go on, trying again")
-            return retry_seconds(error, self._backoff, self._rng)
-        except LauncherUnavailableError as error:
-            self._say(f"cluster {self._cluster}: {error}; runs go on, trying again")
-            return next(self._backoff)
-        self._say("")
-        self._backoff = backoff_seconds(self._rng)
-        return min(self._rng.uniform(0.8, 1.0) * response.next_sync_milliseconds / 1000, MOST_WAIT_SECONDS)
 
     @property
     def was_answered(self) -> bool:
-        """Whether the city and the launcher both answered in the last round."""
+        """Whether city and launcher answered in the last round that asked them."""
         return not self._trouble
 
-    def _observe(self) -> list[ObservedRun]:
-        """What the launcher has, and the launches it refused: they are told until the city no longer desires them.
+    def round(self, now: float) -> float:
+        """Look at the cluster, and where there is something to say or to hear, agree with the city. `now` is on a clock that only
+        goes forward. Returns after how many seconds to come again."""
+        if now < self._quiet_until:
+            return self._quiet_until - now
+        try:
+            acted = self._exchange(now)
+        except CityRefusedError as error:
+            return self._come_again(now, self._refusal_seconds(error), f"{error}; {_what_to_do(error)}")
+        except CityUnavailableError as error:
+            return self._come_again(now, retry_seconds(error, self._backoff, self._rng), f"{error}; runs go on, trying again")
+        except (LauncherUnavailableError, TooManyRunsError) as error:
+            return self._come_again(now, next(self._backoff), f"{error}; runs go on, trying again")
+        self._say("")
+        self._backoff = backoff_seconds(self._rng)
+        return 0.0 if acted else OBSERVE_SECONDS
 
-        Living runs come first: beyond the limit of one message, endings can wait.
-        """
+    def _exchange(self, now: float) -> bool:
+        """Observe, and sync where that is news, the city wants something else, or it is time. Returns whether anything was done in
+        the cluster: what was launched is to be told at once."""
+        observed = self._observe()
+        actions = Actions()
+        if self._telling.is_news(observed) or self._watch.is_stale or now >= self._due:
+            self._sync(observed, now)
+            actions = plan(self._desired, observed)
+            self._act(actions)
+        self._logs.push(observed)
+        forgotten = [self._forget(key) for key in plan(self._desired, self._telling.known(observed)).forget]
+        return bool(actions.launch or actions.stop or any(forgotten))
+
+    def _sync(self, observed: list[ObservedRun], now: float) -> None:
+        described, others = self._telling.message(observed)
+        request = SyncRequest(agent=self._name, observed=described, others=others, revision=self._revision)
+        response = self._city.sync(self._cluster, request)
+        self._telling.told(observed, described)
+        if response.desired is not None:
+            self._desired, self._revision = response.desired, response.revision
+        self._watch.hold(response.revision)
+        self._due = now + min(self._rng.uniform(0.8, 1.0) * response.next_sync_milliseconds / 1000, MOST_WAIT_SECONDS)
+
+    def _observe(self) -> list[ObservedRun]:
+        """What the launcher has, and the launches it refused: they are told until the city no longer desires them."""
         runs = self._launcher.observe()
         for run in runs:
             self._refused.pop((run.attempt, run.fencing_token), None)
-        told = sorted(chain(runs, self._refused.values()), key=lambda run: run.state in RUN_FINAL)
-        return told[:MAX_RUNS]
+        return [*runs, *self._refused.values()]
 
-    def _act(self, desired: list[DesiredRun], observed: list[ObservedRun]) -> None:
-        actions = plan(desired, observed)
+    def _act(self, actions: Actions) -> None:
         for key in actions.stop:
             log.info("cluster %s: stopping %s (token %d)", self._cluster, *key)
             self._launcher.stop(*key)
-        for key in actions.forget:
-            if self._refused.pop(key, None) is None and self._logs.is_complete(key):
-                self._launcher.forget(*key)
         for run in actions.launch:
             self._launch(run)
+
+    def _forget(self, key: RunKey) -> bool:
+        """Let go of a finished run once its logs are with the city; whether that was done."""
+        if self._refused.pop(key, None) is None:
+            if not self._logs.is_complete(key):
+                return False
+            self._launcher.forget(*key)
+        return True
 
     def _launch(self, run: DesiredRun) -> None:
         log.info("cluster %s: launching %s (%s, token %d)", self._cluster, run.attempt, run.name, run.fencing_token)
@@ -167,6 +214,16 @@ class Agent:
             cause=Cause.LAUNCH_REFUSED,
         )
 
+    def _refusal_seconds(self, error: CityRefusedError) -> float:
+        seconds = TAKEN_RETRY_SECONDS if error.code == "cluster_taken" else REFUSED_RETRY_SECONDS
+        return self._rng.uniform(0.5, 1.0) * seconds
+
+    def _come_again(self, now: float, seconds: float, trouble: str) -> float:
+        """After trouble: whatever was left undone is found again by the next sync, which is due as soon as it is over."""
+        self._say(f"cluster {self._cluster}: {trouble}")
+        self._quiet_until, self._due = now + seconds, now
+        return seconds
+
     def _say(self, trouble: str) -> None:
         """Logs trouble when it begins, changes and ends, not each time it is met again."""
         if trouble and trouble != self._trouble:
@@ -174,6 +231,14 @@ class Agent:
         if self._trouble and not trouble:
             log.info("cluster %s: the city and the cluster answer again", self._cluster)
         self._trouble = trouble
+
+
+def _what_to_do(error: CityRefusedError) -> str:
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        return "runs go on; write a valid token into the token file, which is read again at every try"
+    if error.code == "cluster_taken":
+        return "runs go on, and this agent takes over if it can"
+    return "runs go on; check its id and its token"
 
 
 class Reports:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import Annotated, NoReturn
 from urllib.parse import urlsplit
 
@@ -19,9 +20,9 @@ import typer
 from prometheus_client import CollectorRegistry, ProcessCollector
 from pydantic import TypeAdapter, ValidationError
 
-from agents.city import City
+from agents.city import City, TokenFile
 from agents.cluster.agent import Site, run
-from agents.cluster.files import FolderInUseError, hold
+from agents.cluster.files import FolderInUseError, agent_name, hold
 from agents.cluster.launcher import Launcher, LauncherGoneError
 from agents.cluster.launchers.ray import RayLauncher
 from agents.cluster.launchers.recorded import RecordedLauncher
@@ -62,9 +63,10 @@ def cluster(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     with ExitStack() as stack, _said_plainly():
-        stop = stack.enter_context(stop_on_signals())
+        wake = Event()
+        stop = stack.enter_context(stop_on_signals(wake))
         _check_names(city, cluster)
-        speaker = stack.enter_context(City(city, read_token(token_file)))
+        speaker = stack.enter_context(City(city, TokenFile(token_file)))
         standing = Standing(time.monotonic)
         _serve(probe_host, probe_port, standing)
         stack.callback(os.close, hold(data))
@@ -80,8 +82,9 @@ def cluster(
             speaker,
             chosen,
             cluster=cluster,
-            name=f"{socket.gethostname()}/{os.getpid()}",
+            name=agent_name(data, f"{socket.gethostname()}-{secrets.token_hex(4)}"),
             stop=stop,
+            wake=wake,
             clock=_now,
             monotonic=time.monotonic,
             rng=random.Random(),  # noqa: S311

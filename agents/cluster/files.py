@@ -4,6 +4,8 @@ import fcntl
 import os
 from pathlib import Path
 
+MOST_NAME_CHARACTERS = 200
+
 
 class FolderInUseError(Exception):
     """Another process holds the folder."""
@@ -37,3 +39,17 @@ def hold(folder: Path) -> int:
         os.close(handle)
         raise
     return handle
+
+
+def agent_name(folder: Path, fresh: str) -> str:
+    """By which name the agent of this folder speaks: `fresh`, or what an earlier process of it was called.
+
+    Raises OSError, and ValueError when the file is not one this function wrote.
+    """
+    file = folder / "agent"
+    if not file.exists():
+        write_atomically(file, f"{fresh}\n".encode())
+    name = file.read_text("utf-8", errors="replace").strip()
+    if not (name.isprintable() and 0 < len(name) <= MOST_NAME_CHARACTERS):
+        raise ValueError(f"{file} is not a file of this agent; move it away to start afresh")
+    return name

@@ -24,8 +24,9 @@ from scheduler.contract.sync import (
 )
 from scheduler.domain.states import ATTEMPT_ACTIVE
 from scheduler.service.snapshot import is_silent
-from scheduler.service.sync import ClusterTakenError, desired, hear, observe, revision_of, revisions
-from scheduler.store.tables import AttemptRow, ClusterRow, LogRow, NodeRow
+from scheduler.service.sync import ClusterTakenError, desired, observe, revision_of, revisions
+from scheduler.store.agent_tables import LogRow
+from scheduler.store.tables import AttemptRow, ClusterRow, NodeRow
 
 router = APIRouter(prefix="/v1/clusters", tags=["clusters"])
 
@@ -74,11 +75,10 @@ def sync_cluster(cluster_id: str, body: SyncRequest, city: TheCity, principal: A
     with city.database.write(principal.scope) as session:
         cluster, now = _find(session, cluster_id), city.clock()
         try:
-            hear(cluster, body.agent, now)
+            observe(session, cluster, body, now)
         except ClusterTakenError as taken:
             refusal = ProblemError("cluster_taken", cluster=cluster_id, agent=taken.agent, seconds=taken.seconds)
             raise refusal.after(taken.seconds) from None
-        observe(session, cluster, body, now)
         session.flush()
         if body.revision is not None and body.revision == revisions(session, [cluster_id])[cluster_id]:
             return SyncResponse(desired=None, revision=body.revision, next_sync_milliseconds=SYNC_MILLISECONDS)

@@ -34,6 +34,7 @@ from scheduler.service.registry import declared_queues
 from scheduler.service.settlements import settled_micros
 from scheduler.service.snapshot import queued_job
 from scheduler.service.tasks import pending
+from scheduler.store.agent_tables import LogRow
 from scheduler.store.tables import (
     AttemptRow,
     ClusterRow,
@@ -41,7 +42,6 @@ from scheduler.store.tables import (
     CostRecordRow,
     JobEventRow,
     JobRow,
-    LogRow,
     ProgrammeRow,
     TaskRow,
 )

@@ -53,8 +53,8 @@ class Launcher(StrEnum):
 class Cluster(Wire):
     """集群: one cluster of one provider. A `recorded` cluster plays back a recorded inventory and is labelled so everywhere.
 
-    `max_in_flight`: how many grants it may have at a time that its agent has not taken up yet. An agent syncs about twice a second,
-    so the default lets some hundred jobs a second start there; less protects a cluster that is slow to accept work.
+    `max_in_flight`: how many grants it may have at a time that its agent has not taken up yet. An agent takes grants up about twice
+    a second, so the default lets some hundred jobs a second start there; less protects a cluster that is slow to accept work.
     """
 
     id: Key

@@ -18,6 +18,7 @@ from scheduler.domain.states import ATTEMPT_ACTIVE, AttemptState
 from scheduler.service.causes import CONSEQUENCES
 from scheduler.service.lifecycle import advance_attempt, end_attempt, from_json, lock_job
 from scheduler.service.snapshot import is_silent
+from scheduler.store.agent_tables import ClusterAgentRow
 from scheduler.store.tables import AttemptRow, ClusterRow, JobRow
 
 HEARD_EVERY = timedelta(seconds=4)
@@ -29,6 +30,8 @@ AGENT_SILENT = timedelta(seconds=15)
 
 _SILENCE = text("INSERT INTO silences (attempt_id, since, until) VALUES (:attempt, :since, :until) ON CONFLICT DO NOTHING")
 """Of two requests that come at once, one says it."""
+
+_SPEAKER = text("INSERT INTO cluster_agents (cluster_id, name) VALUES (:cluster, :agent) ON CONFLICT DO NOTHING")
 
 _DESIRED = AttemptRow.stop_as.is_(None), AttemptRow.finished_at.is_(None)
 """Of attempts, those that their clusters must run; the index `ix_attempts_desired` holds these alone."""
@@ -45,22 +48,12 @@ class ClusterTakenError(Exception):
         self.seconds = seconds
 
 
-def hear(cluster: ClusterRow, agent: str, now: datetime) -> None:
-    """Note that an agent speaks for its cluster. Raises ClusterTakenError while another one does.
-
-    Two that speak in turn, each of another site, would declare each other's runs gone and launch every grant twice.
-    """
-    if cluster.agent not in (None, agent) and cluster.heard_at is not None and now - cluster.heard_at < AGENT_SILENT:
-        left = AGENT_SILENT - (now - cluster.heard_at)
-        raise ClusterTakenError(str(cluster.agent), -(-left // timedelta(seconds=1)))
-    if cluster.agent != agent:
-        cluster.agent = agent
-    if cluster.heard_at is None or now - cluster.heard_at >= HEARD_EVERY:
-        cluster.heard_at = now
-
-
 def observe(session: Session, cluster: ClusterRow, request: SyncRequest, now: datetime) -> None:
-    """Apply what a cluster's agent observes to every attempt the city believes is there."""
+    """Apply what a cluster's agent observes to every attempt the city believes is there.
+
+    Raises ClusterTakenError, with nothing applied, while another agent speaks for the cluster.
+    """
+    _hear(session, cluster, request.agent, now)
     observed = {run.attempt: run for run in request.observed}
     others = frozenset(request.others)
     active = session.scalars(_active(cluster.id).order_by(AttemptRow.job_id)).all()
@@ -105,6 +98,22 @@ def revisions(session: Session, clusters: Collection[str]) -> Mapping[str, str]:
         select(row.cluster_id, func.count(), func.max(row.fencing_token)).where(*wanted).group_by(row.cluster_id)
     )
     return dict.fromkeys(clusters, "0-0") | {cluster: f"{count}-{latest}" for cluster, count, latest in rows}
+
+
+def _hear(session: Session, cluster: ClusterRow, agent: str, now: datetime) -> None:
+    """Note that an agent speaks for its cluster. Raises ClusterTakenError while another one does.
+
+    Two that spoke in turn, each of a site of its own, would declare each other's runs gone and launch every grant twice.
+    """
+    if session.scalar(select(ClusterAgentRow.name).where(ClusterAgentRow.cluster_id == cluster.id)) != agent:
+        session.execute(_SPEAKER, {"cluster": cluster.id, "agent": agent})
+        speaker = session.get_one(ClusterAgentRow, cluster.id, with_for_update=True)
+        silence = None if cluster.heard_at is None else now - cluster.heard_at
+        if speaker.name != agent and silence is not None and silence < AGENT_SILENT:
+            raise ClusterTakenError(speaker.name, -((silence - AGENT_SILENT) // timedelta(seconds=1)))
+        speaker.name = agent
+    if cluster.heard_at is None or now - cluster.heard_at >= HEARD_EVERY:
+        cluster.heard_at = now
 
 
 def _hear_of(session: Session, attempt: AttemptRow, now: datetime) -> bool:

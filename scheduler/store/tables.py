@@ -77,8 +77,6 @@ class ClusterRow(Base):
     created_at: Mapped[datetime]
     heard_at: Mapped[datetime | None]
     """When its agent last synced; written at most every few seconds."""
-    agent: Mapped[str | None]
-    """Which agent that was: it alone speaks for the cluster while it goes on."""
 
 
 class NodeRow(ClusterOwned, Base):
@@ -325,16 +323,6 @@ class JobEventRow(TenantOwned, Base):
     task: Mapped[int | None]
     """The task of an array that it happened to; None where it happened to the job."""
     reason: Mapped[Json]
-
-
-class LogRow(TenantOwned, Base):
-    """A piece of an attempt's log, by byte offset."""
-
-    __tablename__ = "log_chunks"
-    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
-    start: Mapped[int] = mapped_column(primary_key=True)
-    size: Mapped[int]
-    text: Mapped[str] = mapped_column(Text)
 
 
 class CostRecordRow(TenantOwned, Base):

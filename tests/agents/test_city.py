@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from agents.city import City
+from agents.city import City, TokenFile
 from agents.terms import CityUnavailableError
 from scheduler.contract.sync import SyncRequest
 
@@ -46,7 +46,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class _Answers(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        body = b'{"desired": [], "next_sync_milliseconds": 500}'
+        body = b'{"desired": [], "revision": "0-0", "next_sync_milliseconds": 500}'
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -70,14 +70,21 @@ def city_url(certificate: Path) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.fixture
+def token(tmp_path: Path) -> TokenFile:
+    file = tmp_path / "token"
+    file.write_text("t0ken")
+    return TokenFile(file)
+
+
 def test_a_city_of_a_private_authority_is_believed_by_its_file(
-    city_url: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
+    city_url: str, token: TokenFile, certificate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with City(city_url, "t0ken") as city:
+    with City(city_url, token) as city:
         assert city.sync("c1", SyncRequest(agent="a", observed=[])).desired == []
 
 
-def test_without_that_file_it_is_not(city_url: str) -> None:
-    with City(city_url, "t0ken") as city, pytest.raises(CityUnavailableError, match="CERTIFICATE_VERIFY"):
+def test_without_that_file_it_is_not(city_url: str, token: TokenFile) -> None:
+    with City(city_url, token) as city, pytest.raises(CityUnavailableError, match="CERTIFICATE_VERIFY"):
         city.sync("c1", SyncRequest(agent="a", observed=[]))

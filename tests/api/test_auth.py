@@ -14,7 +14,7 @@ from tests.api.world import PEOPLE, World, issue, problem
 
 Route = tuple[str, str]
 
-PROBES = {("GET", "/livez"), ("GET", "/readyz")}
+PROBES = {("GET", "/startupz"), ("GET", "/livez"), ("GET", "/readyz")}
 ANYONE = frozenset(Role)
 TENANT, OPERATOR, FINANCE, LEDGER, AGENT = ({role} for role in (Role.TENANT, Role.OPERATOR, Role.FINANCE, Role.LEDGER, Role.AGENT))
 STAFF = OPERATOR | FINANCE
@@ -65,6 +65,7 @@ MATRIX = {
     ("GET", "/v1/clusters/{cluster_id}"): STAFF,
     ("POST", "/v1/clusters/{cluster_id}/sync"): AGENT,
     ("POST", "/v1/clusters/{cluster_id}/logs"): AGENT,
+    ("GET", "/v1/clusters/{cluster_id}/watch"): AGENT,
     ("GET", "/v1/cost-records"): LEDGER | FINANCE,
     ("GET", "/v1/cost-records/{record_id}"): LEDGER | FINANCE,
     ("POST", "/v1/settlements"): LEDGER,

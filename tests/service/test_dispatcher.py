@@ -259,7 +259,7 @@ def test_the_loop_ends_when_told_and_gives_the_lead_back(town: Town) -> None:
     town.pace = Pace(turn=timedelta(milliseconds=1))
     dispatcher, stop = town.new_dispatcher(), Event()
     job = town.submit()
-    looping = Thread(target=dispatcher.run, args=(stop,))
+    looping = Thread(target=dispatcher.run, args=(stop, lambda _: None))
     looping.start()
     for _ in range(200):
         if town.state(job) == J.GRANTED:

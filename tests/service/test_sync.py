@@ -4,14 +4,18 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from scheduler.contract.sync import Cause, ObservedRun, RunState
+from scheduler.contract.sync import Cause, ObservedRun, RunState, SyncRequest
+from scheduler.domain.reasons import Reason
 from scheduler.domain.states import AttemptState, JobState
-from scheduler.service.lifecycle import lock_job, request_cancel
+from scheduler.service.lifecycle import ask_to_stop, end_attempt, lock_job, request_cancel
+from scheduler.service.sync import ClusterTakenError, desired, observe, revision_of, revisions
 from scheduler.store.database import CITY, Database
-from scheduler.store.tables import AttemptRow, ClusterRow, JobEventRow, JobRow
+from scheduler.store.tables import AttemptRow, ClusterRow, JobEventRow, JobRow, SilenceRow
 from tests.builders import NOW, add_attempt, add_job, after
 from tests.service.town import exchange
 
@@ -191,7 +195,7 @@ def test_a_failure_says_why(city: Database, changes: dict[str, Any], code: str) 
 
 def test_a_quiet_sync_writes_seldom(city: Database) -> None:
     attempt = placed(city)
-    for seconds, expected in ((4, 0), (5, 5), (9, 5), (10, 10)):
+    for seconds, expected in ((3, 0), (4, 4), (7, 4), (8, 8)):
         exchange(city, "sz", [run(attempt)], after(seconds=seconds))
         with city.read(CITY) as session:
             assert session.get_one(ClusterRow, "sz").heard_at == after(seconds=expected)
@@ -224,3 +228,61 @@ def test_a_job_cancelled_while_its_end_is_reported_ends_once(city: Database) -> 
     with city.write(CITY) as session:
         request_cancel(session, lock_job(session, attempt.job_id), LATER)
     assert seen(city, attempt)[1].state == J.SUCCEEDED
+
+
+Step = tuple[str, int]
+
+
+@given(st.lists(st.tuples(st.sampled_from(("grant", "stop", "end", "cancel")), st.integers(0, 5)), max_size=14))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_revision_names_the_set_of_what_is_desired(city: Database, steps: list[Step]) -> None:
+    """Two moments have one revision if and only if the same runs are desired in both, and the query tells it as the list does."""
+    seen_sets: dict[str, frozenset[str]] = {}
+    with city.write(CITY) as session:
+        attempts: list[AttemptRow] = []
+        cluster = session.get_one(ClusterRow, "sz")
+        for what, which in steps:
+            if what == "grant" or not attempts:
+                attempts.append(add_attempt(session, add_job(session), A.GRANTED))
+            else:
+                attempt = attempts[which % len(attempts)]
+                job = lock_job(session, attempt.job_id)
+                if what == "stop":
+                    ask_to_stop(attempt, A.PREEMPTED, Reason("preempted", {"job": "x", "cluster": "sz"}))
+                elif what == "end":
+                    end_attempt(session, job, attempt, A.LOST, Reason("cluster_lost", {"cluster": "sz", "seconds": 1}), NOW, NOW)
+                else:
+                    request_cancel(session, job, NOW)
+            session.flush()
+            runs = desired(session, cluster)
+            revision = revision_of(runs)
+            assert revisions(session, ["sz", "hz"]) == {"sz": revision, "hz": "0-0"}
+            now = frozenset(run.attempt for run in runs)
+            assert seen_sets.setdefault(revision, now) == now
+        assert len(set(seen_sets.values())) == len(seen_sets)
+        session.rollback()
+
+
+def test_what_others_have_been_heard_of_is_alive_and_its_silence_is_kept(city: Database) -> None:
+    attempt = placed(city, observed_at=NOW)
+    with city.write(CITY) as session:
+        request = SyncRequest(agent="test", others=[attempt.fencing_token])
+        observe(session, session.get_one(ClusterRow, "sz"), request, after(seconds=100))
+    found, job = seen(city, attempt)
+    assert (found.state, found.observed_at, job.state) == (A.RUNNING, after(seconds=100), J.RUNNING)
+    with city.read(CITY) as session:
+        [silence] = session.scalars(select(SilenceRow)).all()
+    assert (silence.since, silence.until) == (NOW, after(seconds=100))
+
+
+def test_of_two_agents_the_second_changes_nothing_until_the_first_is_silent(city: Database) -> None:
+    attempt = placed(city)
+    exchange(city, "sz", [run(attempt)], NOW)
+    for seconds, left in ((1, 14), (14, 1)):
+        with pytest.raises(ClusterTakenError) as taken, city.write(CITY) as session:
+            observe(session, session.get_one(ClusterRow, "sz"), SyncRequest(agent="second"), after(seconds=seconds))
+        assert (taken.value.agent, taken.value.seconds) == ("test", left)
+        assert seen(city, attempt)[0].state == A.RUNNING
+    with city.write(CITY) as session:
+        observe(session, session.get_one(ClusterRow, "sz"), SyncRequest(agent="second"), after(seconds=15))
+    assert seen(city, attempt)[0].state == A.LOST

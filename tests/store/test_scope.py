@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import delete, func, inspect, select, update
 from sqlalchemy.orm import Session, aliased
 
+from scheduler.store.agent_tables import LogRow
 from scheduler.store.budget_tables import BudgetRow, CommitmentRow, ReservationRow
 from scheduler.store.database import CITY, Database, Scope
 from scheduler.store.tables import (
@@ -16,7 +17,6 @@ from scheduler.store.tables import (
     JobCostRow,
     JobEventRow,
     JobRow,
-    LogRow,
     SettlementRow,
     SettlementUseRow,
     SubsidyUseRow,

@@ -19,6 +19,7 @@ from scheduler.contract.sync import (
     RunState,
     SyncRequest,
     SyncResponse,
+    Watched,
 )
 
 SITE: dict[str, Any] = {
@@ -132,7 +133,17 @@ class MemoryCity:
         self.requests.append(request)
         self.on_sync(request)
         self._lose()
-        return SyncResponse(desired=self.desired, next_sync_milliseconds=1000)
+        held = request.revision == self.revision
+        desired = None if held else self.desired
+        return SyncResponse(desired=desired, revision=self.revision, next_sync_milliseconds=5000)
+
+    @property
+    def revision(self) -> str:
+        return f"{len(self.desired)}-{max((run.fencing_token for run in self.desired), default=0)}"
+
+    def watch(self, cluster: str, revision: str, wait_seconds: int) -> Watched:
+        self._answer_or_fail()
+        return Watched(revision=self.revision)
 
     def append_log(self, cluster: str, chunk: LogChunk) -> LogPosition:
         self._answer_or_fail()

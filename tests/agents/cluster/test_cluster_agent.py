@@ -5,32 +5,49 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.city import City
-from agents.cluster.agent import Agent, CityPort, Reports, run
+from agents.city import City, TokenFile
+from agents.cluster.agent import OBSERVE_SECONDS, Agent, CityPort, Reports, run
 from agents.cluster.launcher import Launcher, LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.logs import LogUpload, decode_piece
 from agents.cluster.site import RecordedNodes, SiteFile
-from scheduler.contract.sync import MAX_LOG_CHUNK, RUN_FINAL, Cause, RunState, SyncRequest, SyncResponse
+from agents.cluster.watch import Watch
+from agents.terms import CityRefusedError, CityUnavailableError
+from scheduler.contract.sync import MAX_LOG_CHUNK, Cause, RunState, SyncRequest, SyncResponse
 from scheduler.domain.hardware import shipped_catalogue
 from tests.agents.cluster.doubles import REFUSED, SITE, UNAVAILABLE, Clock, MemoryCity, MemoryLauncher, desired
 
 KEY = ("att-1", 1)
 
 
-def agent(city: CityPort, launcher: Launcher) -> Agent:
-    return Agent(city, launcher, cluster="c1", name="test", clock=Clock(), rng=random.Random(1))
+class Loop:
+    """The loop's rounds, each when a sync is due, with nobody who waits in between."""
+
+    def __init__(self, city: CityPort, launcher: Launcher) -> None:
+        rng = random.Random(1)
+        self.watch = Watch(city, "c1", threading.Event(), rng)
+        self.agent = Agent(city, launcher, self.watch, cluster="c1", name="test", clock=Clock(), rng=rng)
+        self.now = 0.0
+
+    def round(self, after_seconds: float = 60.0) -> float:
+        self.now += after_seconds
+        return self.agent.round(self.now)
+
+
+def agent(city: CityPort, launcher: Launcher) -> Loop:
+    return Loop(city, launcher)
 
 
 def test_a_run_goes_from_grant_to_oblivion() -> None:
     city, cluster = MemoryCity(desired=[desired()]), MemoryLauncher(logs={KEY: "训练完成\n".encode()})
     loop = agent(city, cluster)
-    assert 0.8 <= loop.round() <= 1.0
+    assert loop.round() == 0.0, "what was launched is told at once"
     assert cluster.launched == [KEY]
     loop.round()
     assert [run.state for run in city.requests[-1].observed] == [RunState.RUNNING]
@@ -141,8 +158,6 @@ def test_a_restarted_agent_takes_up_where_the_last_one_was_killed() -> None:
     city.desired = []
     second = agent(city, cluster)
     second.round()
-    assert not cluster.forgotten
-    second.round()
     assert cluster.forgotten == [KEY]
     assert cluster.launched == [KEY]
     assert city.texts[KEY] == b"a" * 100 + b"b" * 100
@@ -229,7 +244,8 @@ def test_reports_are_all_posted_at_once_and_then_spread() -> None:
 
 
 def test_stop_is_prompt_and_leaves_runs_alone() -> None:
-    cluster, stop, synced, beats = MemoryLauncher(), threading.Event(), threading.Event(), list[bool]()
+    cluster, synced, beats = MemoryLauncher(), threading.Event(), list[bool]()
+    stop, wake = threading.Event(), threading.Event()
     city = MemoryCity(desired=[desired()], on_sync=lambda _request: synced.set())
     thread = threading.Thread(
         target=lambda: run(
@@ -238,6 +254,7 @@ def test_stop_is_prompt_and_leaves_runs_alone() -> None:
             cluster="c1",
             name="test",
             stop=stop,
+            wake=wake,
             clock=Clock(),
             monotonic=time.monotonic,
             rng=random.Random(1),
@@ -248,17 +265,25 @@ def test_stop_is_prompt_and_leaves_runs_alone() -> None:
     assert synced.wait(5)
     asked = time.monotonic()
     stop.set()
+    wake.set()
     thread.join(5)
     assert time.monotonic() - asked < 0.5
     assert cluster.runs[KEY].state is RunState.RUNNING
     assert set(beats) == {True}
 
 
-def over_http(answer: Callable[[httpx.Request], httpx.Response]) -> City:
-    return City("http://city", "token", transport=httpx.MockTransport(answer))
+@pytest.fixture
+def token_file(tmp_path: Path) -> Path:
+    file = tmp_path / "token"
+    file.write_text("first-token\n")
+    return file
 
 
-def test_the_same_loop_over_http() -> None:
+def over_http(answer: Callable[[httpx.Request], httpx.Response], token_file: Path) -> City:
+    return City("http://city", TokenFile(token_file), transport=httpx.MockTransport(answer))
+
+
+def test_the_same_loop_over_http(token_file: Path) -> None:
     cluster = MemoryLauncher(logs={KEY: "你好\n".encode()})
     seen: list[str] = []
 
@@ -267,37 +292,101 @@ def test_the_same_loop_over_http() -> None:
         if request.url.path == "/v1/clusters/c1/logs":
             return httpx.Response(200, json={"next_offset": 7})
         SyncRequest.model_validate_json(request.content)
-        return httpx.Response(200, content=SyncResponse(desired=[desired()], next_sync_milliseconds=500).model_dump_json())
+        return httpx.Response(
+            200, content=SyncResponse(desired=[desired()], revision="1-1", next_sync_milliseconds=500).model_dump_json()
+        )
 
-    with over_http(answer) as city:
+    with over_http(answer, token_file) as city:
         loop = agent(city, cluster)
         assert loop.round() <= 0.5
         loop.round()
     assert seen == ["/v1/clusters/c1/sync", "/v1/clusters/c1/sync", "/v1/clusters/c1/logs"]
 
 
-def test_a_wrong_token_is_said_once_and_clearly(caplog: pytest.LogCaptureFixture) -> None:
-    problem = {"code": "unauthorized", "detail": "no such token"}
-    with over_http(lambda _request: httpx.Response(401, json=problem)) as city:
-        loop = agent(city, MemoryLauncher())
-        assert loop.round() >= 15
+def test_a_revoked_token_stops_no_run_and_its_file_is_read_again(token_file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    cluster, valid = MemoryLauncher(), "first-token"
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.headers["Authorization"] != f"Bearer {valid}":
+            return httpx.Response(401, json={"code": "unauthenticated", "detail": "send a valid bearer token"})
+        return httpx.Response(
+            200, json={"desired": [desired().model_dump(mode="json")], "revision": "1-1", "next_sync_milliseconds": 0}
+        )
+
+    with over_http(answer, token_file) as city:
+        loop = agent(city, cluster)
         loop.round()
+        valid = "second-token"
+        assert loop.round() >= 15
+        token_file.unlink()
+        loop.round()
+        [record] = caplog.records
+        assert "send a valid bearer token" in record.message
+        assert "write a valid token into the token file" in record.message
+        assert "-token" not in record.message
+        assert cluster.runs[KEY].state is RunState.RUNNING
+        token_file.write_text("second-token")
+        assert loop.round() < 1
+    assert cluster.launched == [KEY]
+
+
+def test_what_a_busy_city_asks_for_is_kept() -> None:
+    city = MemoryCity(trouble=CityUnavailableError("answered 503", retry_after_seconds=40))
+    loop = agent(city, MemoryLauncher())
+    wait = loop.round()
+    assert 40 <= wait <= 60
+    assert loop.round(1.0) == pytest.approx(wait - 1.0), "whoever wakes the loop meanwhile gets no more out of the city"
+    city.trouble = None
+    assert loop.round(wait) < 1
+    assert len(city.requests) == 1
+
+
+def test_a_second_agent_of_a_cluster_waits_for_its_turn(caplog: pytest.LogCaptureFixture) -> None:
+    city = MemoryCity(desired=[desired()], trouble=CityRefusedError(409, "cluster_taken", "agent host-1 speaks for c1"))
+    loop = agent(city, MemoryLauncher())
+    assert loop.round() <= 5
     [record] = caplog.records
-    assert "no such token" in record.message
-    assert "check its id and its token" in record.message
+    assert "agent host-1 speaks for c1; runs go on, and this agent takes over if it can" in record.message
 
 
-def test_living_runs_come_first_when_there_are_more_than_one_message_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agents.cluster.agent.MAX_RUNS", 3)
-    cluster = MemoryLauncher()
-    wanted = [desired(f"att-{number}", number) for number in range(5)]
-    for one in wanted:
-        cluster.launch(one)
-    for number in range(3):
-        cluster.end((f"att-{number}", number), RunState.SUCCEEDED)
-    city = MemoryCity(desired=wanted)
-    agent(city, cluster).round()
-    told = city.requests[-1].observed
-    assert len(told) == 3
-    assert [run.state in RUN_FINAL for run in told] == [False, False, True]
-    assert cluster.launched == [(f"att-{number}", number) for number in range(5)]
+def test_nothing_is_said_while_nothing_changes() -> None:
+    city, cluster = MemoryCity(desired=[desired()]), MemoryLauncher()
+    loop = agent(city, cluster)
+    wait = loop.round()
+    for _ in range(3):
+        wait = loop.round(wait)
+    assert wait == OBSERVE_SECONDS
+    assert len(city.requests) == 2, "the grant, and that it runs"
+    loop.round(5.0)
+    assert len(city.requests) == 3, "a quiet cluster is heard all the same"
+    assert city.requests[-1].revision == "1-1"
+    cluster.end(KEY, RunState.SUCCEEDED)
+    loop.round(OBSERVE_SECONDS)
+    assert city.requests[-1].observed[0].state is RunState.SUCCEEDED
+
+
+def test_a_grant_is_launched_as_soon_as_the_watch_hears_of_it() -> None:
+    city, cluster = MemoryCity(), MemoryLauncher()
+    loop = agent(city, cluster)
+    loop.round()
+    loop.round(OBSERVE_SECONDS)
+    assert len(city.requests) == 1
+    loop.watch.step(iter([]))
+    assert not loop.watch.is_stale
+    city.desired = [desired()]
+    loop.watch.step(iter([]))
+    loop.round(OBSERVE_SECONDS)
+    assert cluster.launched == [KEY]
+    assert not loop.watch.is_stale
+
+
+def test_a_run_deleted_by_hand_is_told_and_not_started_again_unasked() -> None:
+    city, cluster = MemoryCity(desired=[desired()]), MemoryLauncher()
+    loop = agent(city, cluster)
+    loop.round()
+    loop.round()
+    del cluster.runs[KEY]
+    city.desired = []
+    loop.round(OBSERVE_SECONDS)
+    assert city.requests[-1].observed == []
+    assert cluster.launched == [KEY]

@@ -12,7 +12,13 @@ DESIRED = sa.text("stop_as IS NULL AND finished_at IS NULL")
 
 
 def upgrade() -> None:
-    op.add_column("clusters", sa.Column("agent", sa.String(length=200), nullable=True))
+    op.create_table(
+        "cluster_agents",
+        sa.Column("cluster_id", sa.String(length=200), nullable=False),
+        sa.Column("name", sa.String(length=200), nullable=False),
+        sa.ForeignKeyConstraint(["cluster_id"], ["clusters.id"], name=op.f("fk_cluster_agents_cluster_id")),
+        sa.PrimaryKeyConstraint("cluster_id", name=op.f("pk_cluster_agents")),
+    )
     op.create_index(
         "ix_attempts_desired", "attempts", ["cluster_id", "fencing_token"], sqlite_where=DESIRED, postgresql_where=DESIRED
     )
