@@ -41,6 +41,7 @@ GONE_EXIT_CODE = 1
 
 class LauncherChoice(StrEnum):
     RAY = "ray"
+    KUBERNETES = "kubernetes"
     RECORDED = "recorded"
 
 
@@ -57,6 +58,8 @@ def cluster(
     local_root: Annotated[list[Path] | None, typer.Option(help="ray: local working_dir may lie inside; repeatable.")] = None,
     probe_host: Annotated[str, typer.Option(help="Address for /startupz, /readyz, /livez and /metrics.")] = "127.0.0.1",
     probe_port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port for those; none without it.")] = None,
+    config: Annotated[Path | None, typer.Option(help="kubernetes: the cluster's configuration, see docs/kubernetes.md.")] = None,
+    kubeconfig: Annotated[Path | None, typer.Option(help="kubernetes: credentials; default the pod's service account.")] = None,
     num_cpus: Annotated[int | None, typer.Option(min=1, help="--local-ray: CPUs it may use; default all.")] = None,
 ) -> None:
     """Run in one cluster what the city grants it, and report the truth about it."""
@@ -74,6 +77,8 @@ def cluster(
         chosen: Launcher
         if launcher is LauncherChoice.RECORDED:
             chosen, nodes = _recorded(cluster, site, data)
+        elif launcher is LauncherChoice.KUBERNETES:
+            chosen = _kubernetes(cluster, config, kubeconfig, data)
         else:
             own = stack.enter_context(LocalRay(data / "ray", num_cpus=num_cpus or _cpus(), stop=stop)) if local_ray else None
             chosen = _ray(cluster, own, ray_address, ray_token_file, data, local_root or [])
@@ -102,6 +107,30 @@ def _recorded(cluster_id: str, site_file: Path | None, data: Path) -> tuple[Laun
     boot = new_id("boot", _now(), secrets.token_bytes(RANDOM_BYTES))
     nodes = RecordedNodes(site, shipped_catalogue(), boot=boot, agent_version=version("suanwang"), clock=_now)
     return RecordedLauncher(site, data, _now), nodes
+
+
+def _kubernetes(cluster_id: str, config_file: Path | None, kubeconfig: Path | None, data: Path) -> Launcher:
+    if config_file is None:
+        raise ValueError("--launcher kubernetes needs --config FILE")
+    # Only here: an agent that launches on Ray does without the client library.
+    try:
+        from agents.cluster.kubernetes.client import Kubernetes
+        from agents.cluster.kubernetes.config import read_config
+        from agents.cluster.launchers.kubernetes import KubernetesLauncher
+    except ModuleNotFoundError as error:
+        raise ValueError(f"--launcher kubernetes needs {error.name}: pip install 'suanwang[kubernetes]'") from None
+    catalogue = shipped_catalogue()
+    config = read_config(config_file, catalogue)
+    return KubernetesLauncher(
+        Kubernetes(kubeconfig),
+        config,
+        catalogue,
+        cluster=cluster_id,
+        data=data,
+        clock=_now,
+        monotonic=time.monotonic,
+        rng=random.Random(),  # noqa: S311
+    )
 
 
 def _ray(

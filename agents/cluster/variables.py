@@ -29,6 +29,7 @@ def rendezvous_variables(*, rank: int | str, nodes: int, per_node: int, address:
         "NODE_RANK": str(rank),
         "WORLD_SIZE": str(nodes),
         "RANK": str(rank),
+        "NPROC_PER_NODE": str(max(1, per_node)),
         "PET_MASTER_ADDR": address,
         "PET_MASTER_PORT": str(port),
         "PET_NNODES": str(nodes),

@@ -5,7 +5,7 @@ vendor and model, by PCI vendor id as a fallback, and is `unknown` otherwise.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cache
@@ -32,6 +32,9 @@ class ResourceUnit(StrEnum):
     INSTANCE = "instance"
     TOKEN = "token"  # noqa: S105 -- a share that a plugin sells, no secret
     SHARE = "share"
+
+
+_WHOLE = frozenset({ResourceUnit.CARD, ResourceUnit.DIE})
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +93,21 @@ class Catalogue:
     def kubernetes_resource(self, name: str) -> KubernetesResource | None:
         """The first row that fits the name of an extended resource; None where it is nobody's that the catalogue knows."""
         return next((row for row in self.kubernetes_resources if fnmatchcase(name, row.name)), None)
+
+    def card_resource(self, vendor: str, model: str) -> KubernetesResource | None:
+        """The resource by which a cluster counts whole cards of a model (or dies, where a die is what is scheduled): the one named
+        after the model as `Ascend910` after an Ascend910B3, else its vendor's first. None where no name is known for certain."""
+        rows = [row for row in self.kubernetes_resources if row.vendor == vendor and row.unit in _WHOLE and "*" not in row.name]
+        entry = self.by_name.get((vendor.casefold(), model.casefold()))
+        names = [] if entry is None else [name.replace(" ", "") for name in (entry.model, *entry.aliases)]
+        named = [row for row in rows if any(name.startswith(row.name.rpartition("/")[2]) for name in names)]
+        return max(named, key=lambda row: len(row.name)) if named else next(iter(rows), None)
+
+    def instance_resource(self, vendor: str, profile: str) -> KubernetesResource | None:
+        """The resource by which a cluster counts instances of that MIG profile. None where the vendor's plugin has none."""
+        rows = [row for row in self.kubernetes_resources if row.vendor == vendor and row.unit is ResourceUnit.INSTANCE]
+        wanted = next((row for row in rows if row.name.endswith("mig-*")), None)
+        return None if wanted is None else replace(wanted, name=wanted.name.replace("*", profile.replace("+", ".")))
 
     def nominal_memory_bytes(self, vendor: str, model: str) -> int | None:
         """What a model is sold with; tools report a little less. None for a model that is not in the catalogue."""

@@ -42,3 +42,6 @@ JOBS = Resource("batch", "v1", "jobs", "Job")
 RAY_JOBS = Resource("ray.io", "v1", "rayjobs", "RayJob")
 KUEUE_WORKLOADS = Resource("kueue.x-k8s.io", "v1beta1", "workloads", "Workload")
 VOLCANO_POD_GROUPS = Resource("scheduling.volcano.sh", "v1beta1", "podgroups", "PodGroup")
+KUEUE_LOCAL_QUEUES = Resource("kueue.x-k8s.io", "v1beta1", "localqueues", "LocalQueue")
+POD_GROUPS = tuple(Resource("scheduling.k8s.io", version, "podgroups", "PodGroup") for version in ("v1beta1", "v1alpha2"))
+"""What the scheduler itself places whole, from Kubernetes 1.37 and 1.36 on (KEP-4671)."""

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
+from agents.cluster.checkpoints import written_at
 from agents.cluster.launcher import LauncherGoneError, LauncherUnavailableError, LaunchRefusedError, LogPiece
 from agents.cluster.reconcile import RunKey
 from agents.cluster.variables import run_variables
@@ -29,7 +30,6 @@ from scheduler.contract.sync import Cause, DesiredRun, ObservedRun, Placement, R
 TIMEOUT_SECONDS = 15.0
 STOP_GRACE_SECONDS = 10
 DETAIL_LENGTH = 500
-MOST_CHECKPOINT_FILES = 1_000
 
 RAY_RESOURCES = {"nvidia": "GPU", "amd": "GPU", "metax": "GPU", "huawei": "NPU"}
 """What Ray calls a vendor's cards where it detects them itself; for the others an operator declares the vendor as a resource."""
@@ -212,15 +212,8 @@ class RayLauncher:
         named = (job.metadata or {}).get("suanwang_checkpoint")
         if named is None or began is None:
             return None
-        newest = 0.0
-        try:
-            with os.scandir(self._checkpoints / named) as entries:
-                for _, entry in zip(range(MOST_CHECKPOINT_FILES), entries, strict=False):
-                    newest = max(newest, entry.stat(follow_symlinks=False).st_mtime)
-        except OSError:
-            return None
-        written = _moment(int(newest * 1000))
-        return written if written >= began else None
+        written = written_at(self._checkpoints / named)
+        return written if written is not None and written >= began else None
 
     def _runtime_env(self, run: DesiredRun) -> dict[str, Any]:
         checkpoints = self._checkpoint_folder(run)

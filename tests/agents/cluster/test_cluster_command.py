@@ -54,6 +54,8 @@ def arguments(options: dict[str, str]) -> list[str]:
         ({"--cluster": "a b"}, "--cluster 'a b'"),
         ({"--city": "127.0.0.1:8000"}, "--city '127.0.0.1:8000': an address such as"),
         ({"--launcher": "ray"}, "needs either --ray-address URL or --local-ray"),
+        ({"--launcher": "kubernetes"}, "--launcher kubernetes needs --config FILE"),
+        ({"--launcher": "kubernetes", "--config": "/nowhere/c.yaml"}, "/nowhere/c.yaml: No such file"),
         ({"--launcher": "ray", "--ray-address": "ray://x"}, "--ray-address 'ray://x'"),
         ({"--launcher": "ray", "--ray-address": "http://x", "--ray-token-file": "/nowhere/t"}, "/nowhere/t: No such file"),
     ],

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,10 +124,13 @@ class Kubelet:
         self.logs.setdefault(name, b"")
         if self.run_programs:
             container = pod["spec"]["containers"][0]
-            environment = {"PATH": os.environ["PATH"], **{each["name"]: _value(each, pod) for each in container.get("env", ())}}
+            environment = {"PATH": os.environ["PATH"]}
+            for each in container.get("env", ()):
+                environment[each["name"]] = expanded(_value(each, pod), environment)
+            words = [*container.get("command", ()), *container.get("args", ())]
             with (self.folder / name).open("wb") as output:
                 self.programs[name] = subprocess.Popen(
-                    [*container.get("command", ()), *container.get("args", ())],
+                    [expanded(word, environment) for word in words],
                     env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -190,6 +194,15 @@ class Kubelet:
             whole = data.rfind(b"\n") + 1 if self.programs[name].poll() is None else len(data)
             self.prints(name, data[self._read.get(name, 0) : whole].decode("utf-8", "replace"))
             self._read[name] = whole
+
+
+def expanded(text: str, variables: Mapping[str, str]) -> str:
+    """`$(NAME)` is replaced by a variable there is, `$$` by `$`, and nothing else is touched."""
+    return re.sub(
+        r"\$(\$|\(([^)]*)\))",
+        lambda found: "$" if found[1] == "$" else variables.get(found[2], found[0]),
+        text,
+    )
 
 
 def _value(variable: Object, pod: Object) -> str:
