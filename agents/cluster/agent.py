@@ -30,6 +30,9 @@ REFUSED_RETRY_SECONDS = 30.0
 TAKEN_RETRY_SECONDS = 5.0
 MOST_WAIT_SECONDS = 60.0
 REPORTS_PER_ROUND = 64
+LOOK_SECONDS = 10.0
+"""How often a site that has no nodes is looked at again."""
+
 DETAIL_LENGTH = 500
 
 log = logging.getLogger(__name__)
@@ -44,12 +47,16 @@ class CityPort(LogSink, WatchPort, Protocol):
 
 
 class Site(Protocol):
-    """A launcher that has nodes no node agent sits on, and reports them in its place."""
+    """A launcher that has nodes no node agent sits on, and reports them in its place. Nodes may come and go.
 
-    def hostnames(self) -> list[str]: ...
+    Both raise LauncherUnavailableError when nothing is known of the nodes now: then nothing is said of any.
+    """
+
+    def hostnames(self) -> list[str]:
+        """The nodes there are now."""
 
     def report(self, hostname: str) -> NodeReport:
-        """The node as it is now, with the next sequence number."""
+        """The node as it is now, with the next sequence number; of one that is gone, that nothing is left of it."""
 
 
 def run(
@@ -242,38 +249,54 @@ def _what_to_do(error: CityRefusedError) -> str:
 
 
 class Reports:
-    """Posts the reports of a site's nodes: all when the agent starts, then each when the city wants it, spread by jitter."""
+    """Posts the reports of a site's nodes: all when the agent starts, then each when the city wants it, spread by jitter.
+
+    A node that comes is reported at once, one that goes once more when its turn comes, so that its cards go with it.
+    """
 
     def __init__(self, city: CityPort, site: Site, rng: Random) -> None:
         self._city = city
         self._site = site
         self._rng = rng
-        self._due = dict.fromkeys(site.hostnames(), 0.0)
+        self._due: dict[str, float] = {}
+        self._look_at = 0.0
+        self._not_before = 0.0
         self._backoff: Iterator[float] = backoff_seconds(rng)
-        self._refused = False
+        self._trouble = ""
 
     def next_due(self) -> float:
         """When to come again, on the clock `post_due` is given."""
-        return min(self._due.values())
+        return max(self._not_before, min(self._due.values(), default=self._look_at))
 
     def post_due(self, now: float) -> None:
         """Posts what is due, the longest overdue first, at most REPORTS_PER_ROUND."""
-        overdue = sorted((due, hostname) for hostname, due in self._due.items() if due <= now)
-        for _, hostname in overdue[:REPORTS_PER_ROUND]:
-            try:
+        if now < self._not_before:
+            return
+        try:
+            there = self._site.hostnames()
+            gone = self._due.keys() - there
+            self._due |= {hostname: now for hostname in there if hostname not in self._due}
+            self._look_at = now + LOOK_SECONDS
+            overdue = sorted((due, hostname) for hostname, due in self._due.items() if due <= now)
+            for _, hostname in overdue[:REPORTS_PER_ROUND]:
                 accepted = self._city.report(self._site.report(hostname))
-            except CityUnavailableError as error:
-                self._postpone(now + retry_seconds(error, self._backoff, self._rng))
-                return
-            except CityRefusedError as error:
-                if not self._refused:
-                    log.warning("node %s: %s", hostname, error)
-                self._refused = True
-                self._postpone(now + self._rng.uniform(0.5, 1.0) * REFUSED_RETRY_SECONDS)
-                return
-            self._refused = False
+                self._due[hostname] = now + self._rng.uniform(0.7, 1.0) * max(1, accepted.next_report_seconds)
+                if hostname in gone:
+                    del self._due[hostname]
+        except CityUnavailableError as error:
+            self._not_before = now + retry_seconds(error, self._backoff, self._rng)
+        except LauncherUnavailableError as error:
+            self._say(f"the nodes are not reported: {error}")
+            self._not_before = now + next(self._backoff)
+        except CityRefusedError as error:
+            self._say(f"node {hostname}: {error}")
+            self._not_before = now + self._rng.uniform(0.5, 1.0) * REFUSED_RETRY_SECONDS
+        else:
+            self._say("")
             self._backoff = backoff_seconds(self._rng)
-            self._due[hostname] = now + self._rng.uniform(0.7, 1.0) * max(1, accepted.next_report_seconds)
 
-    def _postpone(self, until: float) -> None:
-        self._due = {hostname: max(due, until) for hostname, due in self._due.items()}
+    def _say(self, trouble: str) -> None:
+        """Logs trouble when it begins, not each time it is met again."""
+        if trouble and not self._trouble:
+            log.warning(trouble)
+        self._trouble = trouble
