@@ -200,7 +200,7 @@ class Agent:
         try:
             self._launcher.launch(run)
         except LaunchRefusedError as error:
-            self._refuse(run, str(error))
+            self._refuse(run, str(error), error.cause)
         except (LauncherUnavailableError, LauncherGoneError):
             raise
         except Exception as error:
@@ -211,14 +211,14 @@ class Agent:
             log.error("cluster %s: launching %s: %s at %s:%s", self._cluster, run.attempt, kind, place.filename, place.lineno)
             self._refuse(run, f"the cluster agent failed to launch it ({kind})")
 
-    def _refuse(self, run: DesiredRun, detail: str) -> None:
+    def _refuse(self, run: DesiredRun, detail: str, cause: Cause = Cause.LAUNCH_REFUSED) -> None:
         self._refused[run.attempt, run.fencing_token] = ObservedRun(
             attempt=run.attempt,
             fencing_token=run.fencing_token,
             state=RunState.FAILED,
             finished_at=self._clock(),
             detail=detail[:DETAIL_LENGTH],
-            cause=Cause.LAUNCH_REFUSED,
+            cause=cause,
         )
 
     def _refusal_seconds(self, error: CityRefusedError) -> float:

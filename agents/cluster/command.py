@@ -3,6 +3,7 @@
 import logging
 import os
 import random
+import re
 import secrets
 import socket
 import time
@@ -27,7 +28,9 @@ from agents.cluster.launcher import Launcher, LauncherGoneError
 from agents.cluster.launchers.ray import RayLauncher
 from agents.cluster.launchers.recorded import RecordedLauncher
 from agents.cluster.local_ray import LocalRay, LocalRayError
+from agents.cluster.ray.api import RayApi
 from agents.cluster.site import RecordedNodes, read_site
+from agents.node.collect import normalise_hostname
 from agents.signals import stop_on_signals
 from agents.standing import Standing, serve_standing
 from agents.terms import read_token
@@ -36,6 +39,7 @@ from scheduler.domain.hardware import shipped_catalogue
 from scheduler.domain.ids import RANDOM_BYTES, new_id
 
 USAGE_EXIT_CODE = 2
+RAY_RESOURCE_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}")
 GONE_EXIT_CODE = 1
 
 
@@ -60,6 +64,9 @@ def cluster(
     probe_port: Annotated[int | None, typer.Option(min=1, max=65_535, help="Port for those; none without it.")] = None,
     config: Annotated[Path | None, typer.Option(help="kubernetes: the cluster's configuration, see docs/kubernetes.md.")] = None,
     kubeconfig: Annotated[Path | None, typer.Option(help="kubernetes: credentials; default the pod's service account.")] = None,
+    ray_resource: Annotated[
+        list[str] | None, typer.Option(help="ray: what it calls a vendor's cards, as VENDOR=NAME, where not as usual; repeatable.")
+    ] = None,
     num_cpus: Annotated[int | None, typer.Option(min=1, help="--local-ray: CPUs it may use; default all.")] = None,
 ) -> None:
     """Run in one cluster what the city grants it, and report the truth about it."""
@@ -80,8 +87,10 @@ def cluster(
         elif launcher is LauncherChoice.KUBERNETES:
             chosen = _kubernetes(cluster, config, kubeconfig, data)
         else:
-            own = stack.enter_context(LocalRay(data / "ray", num_cpus=num_cpus or _cpus(), stop=stop)) if local_ray else None
-            chosen = _ray(cluster, own, ray_address, ray_token_file, data, local_root or [])
+            resources = {**shipped_catalogue().ray_resources, **_ray_resources(ray_resource or [])}
+            own = stack.enter_context(_local_ray(data, num_cpus, stop)) if local_ray else None
+            api = _ray_api(own, ray_address, ray_token_file)
+            chosen = RayLauncher(api, cluster=cluster, data=data, resources=resources, local_roots=local_root or [])
         stack.callback(chosen.close)
         run(
             speaker,
@@ -133,16 +142,28 @@ def _kubernetes(cluster_id: str, config_file: Path | None, kubeconfig: Path | No
     )
 
 
-def _ray(
-    cluster_id: str, own: LocalRay | None, address: str | None, token_file: Path | None, data: Path, roots: list[Path]
-) -> Launcher:
+def _local_ray(data: Path, num_cpus: int | None, stop: Event) -> LocalRay:
+    name = normalise_hostname(socket.gethostname())
+    return LocalRay(data / "ray", node_name=name, num_cpus=num_cpus or _cpus(), stop=stop)
+
+
+def _ray_api(own: LocalRay | None, address: str | None, token_file: Path | None) -> RayApi:
     if own is not None and address is None:
-        return RayLauncher(own.address, own.token, cluster=cluster_id, data=data, local_roots=roots, alive=own.is_running)
+        return RayApi(own.address, own.token, alive=own.is_running)
     if own is not None or address is None:
         raise ValueError("--launcher ray needs either --ray-address URL or --local-ray")
     _check_url("--ray-address", address)
-    token = read_token(token_file) if token_file else os.environ.get("RAY_AUTH_TOKEN")
-    return RayLauncher(address, token, cluster=cluster_id, data=data, local_roots=roots)
+    return RayApi(address, read_token(token_file) if token_file else os.environ.get("RAY_AUTH_TOKEN"))
+
+
+def _ray_resources(options: list[str]) -> dict[str, str]:
+    named = {}
+    for option in options:
+        vendor, _, name = option.partition("=")
+        if not vendor or not RAY_RESOURCE_NAME.fullmatch(name):
+            raise ValueError(f"--ray-resource {option!r}: VENDOR=NAME is needed, such as cambricon=MLU")
+        named[vendor] = name
+    return named
 
 
 def _serve(host: str, port: int | None, standing: Standing) -> None:

@@ -7,7 +7,7 @@ two. So launching twice starts one program, and a restarted agent finds its runs
 from dataclasses import dataclass
 from typing import Protocol
 
-from scheduler.contract.sync import DesiredRun, ObservedRun
+from scheduler.contract.sync import Cause, DesiredRun, ObservedRun
 
 
 class LauncherUnavailableError(Exception):
@@ -20,6 +20,10 @@ class LauncherGoneError(Exception):
 
 class LaunchRefusedError(Exception):
     """This run cannot be started as it is described. The message goes to its owner: it holds no secret and no environment."""
+
+    def __init__(self, message: str, cause: Cause = Cause.LAUNCH_REFUSED) -> None:
+        super().__init__(message)
+        self.cause = cause
 
 
 @dataclass(frozen=True, slots=True)

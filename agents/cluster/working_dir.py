@@ -5,21 +5,18 @@ uploaded and printed by the tenant's own program. So a local folder counts only 
 nothing in it may lead outside.
 """
 
-import hashlib
-import io
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from agents.cluster.launcher import LaunchRefusedError
+from agents.cluster.ray.packing import zipped
 
 REMOTE_SCHEMES = ("https", "s3", "gs")
 MAX_PACKAGE_BYTES = 64 * 2**20
 MAX_PACKAGE_FILES = 10_000
 LEFT_OUT = frozenset({".git", ".venv", "__pycache__"})
-_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def is_remote(working_dir: str) -> bool:
@@ -50,24 +47,22 @@ def pack(folder: Path) -> tuple[str, bytes]:
 
     Raises LaunchRefusedError for a file that leads outside, for too many files or bytes, and for one that cannot be read.
     """
-    packed = io.BytesIO()
+    return zipped(_contents(folder))
+
+
+def _contents(folder: Path) -> Iterator[tuple[str, bytes, bool]]:
     total = 0
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for count, path in enumerate(_files(folder), start=1):
-            try:
-                data = path.read_bytes() if path.stat().st_size + total <= MAX_PACKAGE_BYTES else None
-                executable = os.access(path, os.X_OK)
-            except OSError as error:
-                raise LaunchRefusedError(f"working_dir: {path.relative_to(folder)}: {error.strerror}") from error
-            if data is None or count > MAX_PACKAGE_FILES:
-                limits = f"{MAX_PACKAGE_BYTES // 2**20} MiB and {MAX_PACKAGE_FILES} files"
-                raise LaunchRefusedError(f"working_dir: more than the {limits} a package may have; use a URI")
-            total += len(data)
-            entry = zipfile.ZipInfo(str(path.relative_to(folder)), _EPOCH)
-            entry.external_attr = (0o100755 if executable else 0o100644) << 16
-            archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
-    content = packed.getvalue()
-    return f"_ray_pkg_{hashlib.sha256(content).hexdigest()[:32]}.zip", content
+    for count, path in enumerate(_files(folder), start=1):
+        try:
+            data = path.read_bytes() if path.stat().st_size + total <= MAX_PACKAGE_BYTES else None
+            executable = os.access(path, os.X_OK)
+        except OSError as error:
+            raise LaunchRefusedError(f"working_dir: {path.relative_to(folder)}: {error.strerror}") from error
+        if data is None or count > MAX_PACKAGE_FILES:
+            limits = f"{MAX_PACKAGE_BYTES // 2**20} MiB and {MAX_PACKAGE_FILES} files"
+            raise LaunchRefusedError(f"working_dir: more than the {limits} a package may have; use a URI")
+        total += len(data)
+        yield str(path.relative_to(folder)), data, executable
 
 
 def _files(folder: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ vendor and model, by PCI vendor id as a fallback, and is `unknown` otherwise.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cache
@@ -79,6 +79,8 @@ class Catalogue:
     by_name: Mapping[tuple[str, str], CatalogueEntry]
     vendor_by_pci: Mapping[str, tuple[str, HardwareClass]]
     kubernetes_resources: tuple[KubernetesResource, ...] = ()
+    ray_resources: Mapping[str, str] = field(default_factory=dict)
+    """What Ray calls each vendor's cards."""
 
     def identify(self, vendor: str, reported_model: str, pci_vendor_id: str | None = None) -> Identity:
         """The class of a device: by vendor and model, else by PCI vendor id, else `unknown`."""
@@ -129,6 +131,7 @@ def parse_catalogue(document: Mapping[str, Any]) -> Catalogue:
         by_name=_index(entries),
         vendor_by_pci={str(pci): (row["vendor"], HardwareClass(row["class"])) for pci, row in document["pci_vendors"].items()},
         kubernetes_resources=tuple(map(_resource, document.get("kubernetes_resources", ()))),
+        ray_resources={row["vendor"]: row["name"] for row in document.get("ray_resources", ())},
     )
 
 

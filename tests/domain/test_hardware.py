@@ -130,6 +130,12 @@ def test_a_resource_nobody_named_is_not_taken_for_one(name: str) -> None:
     assert shipped_catalogue().kubernetes_resource(name) is None
 
 
+def test_ray_has_a_name_for_the_cards_of_every_vendor() -> None:
+    catalogue = shipped_catalogue()
+    assert {entry.vendor for entry in catalogue.entries} <= set(catalogue.ray_resources)
+    assert (catalogue.ray_resources["nvidia"], catalogue.ray_resources["huawei"]) == ("GPU", "NPU")
+
+
 def test_every_resource_row_can_be_reached_and_says_where_it_comes_from() -> None:
     catalogue = shipped_catalogue()
     for row in catalogue.kubernetes_resources:

@@ -16,7 +16,6 @@ from agents.cluster.kubernetes.config import KubernetesConfig
 from agents.cluster.kubernetes.pods import CONTAINER, INDEX, alike, checkpoint_folder, escaped, merged, rank_pod
 from agents.cluster.kubernetes.resources import JOBS, SERVICES, VOLCANO_POD_GROUPS, Resource
 from agents.cluster.launcher import LaunchRefusedError
-from agents.cluster.launchers.ray import RAY_RESOURCES
 from agents.cluster.variables import rendezvous_variables
 from agents.cluster.working_dir import is_remote
 from scheduler.contract.sync import DesiredRun
@@ -96,7 +95,7 @@ def ray_job(cluster: str, run: DesiredRun, config: KubernetesConfig, catalogue: 
         },
     }
     pod = _grouped(merged(rank_pod(cluster, run, config, catalogue), program), gang, name)
-    start = _ray_start(run)
+    start = _ray_start(run, catalogue)
     workers = {
         "groupName": "workers",
         "replicas": nodes - 1,
@@ -203,11 +202,11 @@ def _rendezvous(run: DesiredRun, config: KubernetesConfig, name: str) -> list[di
     return [{"name": variable, **(rank if value == INDEX else {"value": value})} for variable, value in found.items()]
 
 
-def _ray_start(run: DesiredRun) -> dict[str, str]:
+def _ray_start(run: DesiredRun, catalogue: Catalogue) -> dict[str, str]:
     """What Ray is told a node has: KubeRay sees for itself only what is called a GPU."""
     placement = alike(run)
     found = {"num-cpus": str(placement.cpus)} if placement.cpus else {}
-    kind = RAY_RESOURCES.get(run.vendor or "", run.vendor or "")
+    kind = catalogue.ray_resources.get(run.vendor or "", run.vendor or "")
     if not placement.devices:
         return found
     if kind == "GPU":

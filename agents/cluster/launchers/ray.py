@@ -1,166 +1,141 @@
-"""The `ray` launcher: each run is one job of an existing Ray cluster, by its Jobs REST API.
-
-The REST API and not `ray.job_submission`: the client library waits without a deadline, lets RAY_ADDRESS in the environment
-lead it to another cluster, and weighs 250 MB in the agent's image.
+"""The `ray` launcher: each run is one job of a Ray cluster, by its Jobs REST API.
 
 Ray keeps the truth: a job's id is made of attempt and token, its metadata says whose it is, so a restarted agent finds all of
-them again. Only when a program began is not kept by Ray (it records when the job was accepted), and tenants pay from then on;
-so the program is preceded by a line in its log with the time, written on the node where it runs.
+them again. A run on one node is one job there: Ray sets the cards aside for the job itself, and its entrypoint runs the program
+(`payload.rank`). A gang is a job whose entrypoint drives the ranks (`payload.gang`), beside rank 0.
 """
 
+import json
 import os
-import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import quote
 
 import httpx
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from agents.cluster.checkpoints import written_at
-from agents.cluster.launcher import LauncherGoneError, LauncherUnavailableError, LaunchRefusedError, LogPiece
+from agents.cluster.launcher import LauncherUnavailableError, LaunchRefusedError, LogPiece
+from agents.cluster.ray.api import Job, RayApi, job_path, last_line
+from agents.cluster.ray.nodes import RankPlace, places
+from agents.cluster.ray.observed import DETAIL_LENGTH, STATES, Said, observed, read_said
+from agents.cluster.ray.packing import payload
+from agents.cluster.ray.payload.rank import FOLDER, SEGMENT_BYTES
 from agents.cluster.reconcile import RunKey
-from agents.cluster.variables import run_variables
+from agents.cluster.variables import rendezvous_variables, run_variables
 from agents.cluster.working_dir import allowed_folder, is_remote, pack
-from scheduler.contract.sync import Cause, DesiredRun, ObservedRun, Placement, RunState
+from scheduler.contract.sync import RUN_FINAL, DesiredRun, ObservedRun, Placement
 
-TIMEOUT_SECONDS = 15.0
 STOP_GRACE_SECONDS = 10
-DETAIL_LENGTH = 500
+STOP_MARGIN_SECONDS = 10
+"""Beyond the grace, after which Ray kills what still stands: the payload has then ended the program itself, on every node."""
+PLACEMENT_SECONDS = 60
+"""For Ray to find room for a whole gang. A run on one node waits as long as Ray lets jobs wait (RAY_JOB_START_TIMEOUT_SECONDS)."""
+MOST_ENTRYPOINT_BYTES = 100_000
+"""Linux takes no longer argument than 128 KiB, and Ray gives the whole entrypoint to a shell as one."""
+MOST_JOB_LOG_BYTES = 2**20
+READINGS_OF_AN_END = 5
+"""How often the log of an ended job is asked for its last words: its node may be gone."""
 
-RAY_RESOURCES = {"nvidia": "GPU", "amd": "GPU", "metax": "GPU", "huawei": "NPU"}
-"""What Ray calls a vendor's cards where it detects them itself; for the others an operator declares the vendor as a resource."""
-
-_STATES = {
-    "PENDING": RunState.STARTING,
-    "RUNNING": RunState.RUNNING,
-    "SUCCEEDED": RunState.SUCCEEDED,
-    "FAILED": RunState.FAILED,
-    "STOPPED": RunState.STOPPED,
-}
-
-
-class _Job(BaseModel):
-    """What Ray answers of a job, as far as it matters here. Times are milliseconds since the epoch."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    submission_id: str | None
-    status: str
-    entrypoint: str = ""
-    message: str | None = None
-    end_time: int | None = None
-    metadata: dict[str, str] | None = None
-    driver_node_id: str | None = None
-    driver_exit_code: int | None = None
-
-
-_JOBS = TypeAdapter(list[_Job])
+NODE_SHARE = 0.001
+"""Of the resource only one node has: enough to be put there, and a thousand jobs fit."""
+ADDRESS_MARK = "@rank-0-address@"
+PORT_MARK = "@rank-0-port@"
+RANK_MARK = "@rank@"
+"""Stand in a gang's variables for what only its driver knows, on Ray's nodes."""
+ONE_NODE_ADDRESS = "127.0.0.1"
 
 
 class RayLauncher:
-    """Runs the runs of `cluster` on the Ray at `address` (`http://host:8265`).
+    """Runs the runs of `cluster` on the Ray that `api` speaks to.
 
     `data` holds the checkpoints, a folder per job, so that the next attempt finds those of the last one; on a Ray of several
-    nodes it lies on storage they share. `alive` says whether a Ray this process started still runs.
+    nodes it lies on storage they share. `resources` is what Ray calls each vendor's cards.
     """
 
     def __init__(
-        self,
-        address: str,
-        token: str | None,
-        *,
-        cluster: str,
-        data: Path,
-        local_roots: Sequence[Path] = (),
-        alive: Callable[[], bool] = lambda: True,
-        transport: httpx.BaseTransport | None = None,
+        self, api: RayApi, *, cluster: str, data: Path, resources: Mapping[str, str], local_roots: Sequence[Path] = ()
     ) -> None:
-        self._http = httpx.Client(
-            base_url=address,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
-            timeout=TIMEOUT_SECONDS,
-            transport=transport,
-            trust_env=False,
-        )
+        self._api = api
         self._cluster = cluster
         self._checkpoints = (data / "checkpoints").absolute()
+        self._resources = resources
         self._local_roots = tuple(local_roots)
-        self._alive = alive
-        self._jobs: dict[RunKey, _Job] = {}
-        self._began: dict[RunKey, datetime] = {}
+        self._jobs: dict[RunKey, Job] = {}
+        self._said: dict[RunKey, Said] = {}
+        self._ends_read: dict[RunKey, int] = {}
 
     def observe(self) -> list[ObservedRun]:
-        try:
-            jobs = _JOBS.validate_json(self._call("GET", "/api/jobs/").content)
-        except ValidationError as error:
-            raise LauncherUnavailableError("Ray answered a list of jobs this agent cannot read") from error
-        self._jobs = {key: job for job in jobs if (key := self._key(job)) is not None}
-        self._began = {key: began for key, began in self._began.items() if key in self._jobs}
+        jobs = {key: job for job in self._api.jobs(_NAME_PREFIX) if (key := self._key(job)) is not None}
+        self._jobs = jobs
+        self._said = {key: said for key, said in self._said.items() if key in jobs}
+        self._ends_read = {key: count for key, count in self._ends_read.items() if key in jobs}
         runs = []
-        for key, job in self._jobs.items():
+        for key, job in jobs.items():
+            said = self._listen(key, job)
+            checkpoint_at = self._checkpoint_at(job, said.began)
             try:
-                runs.append(self._observed(key, job))
+                runs.append(observed(key, job, said, ranks=_ranks(job), checkpoint_at=checkpoint_at))
             except ValidationError:
                 # Whoever may submit to this Ray may write any metadata; what we cannot have written is not ours.
                 continue
         return runs
 
     def launch(self, run: DesiredRun) -> None:
-        if len({placement.node for placement in run.placements}) != 1:
-            raise LaunchRefusedError(f"the ray launcher cannot yet run a gang over {len(run.placements)} nodes, only on one")
+        ranks = places(run, self._api.nodes(), self._resources)
         body = {
             "submission_id": _name(run.attempt, run.fencing_token),
-            "entrypoint": _entrypoint(run),
             "metadata": {
                 "suanwang_cluster": self._cluster,
                 "suanwang_attempt": run.attempt,
                 "suanwang_fencing_token": str(run.fencing_token),
+                "suanwang_ranks": str(len(ranks)),
                 "suanwang_checkpoint": str(self._checkpoint_folder(run).relative_to(self._checkpoints)),
             },
             "runtime_env": self._runtime_env(run),
-            **_resources(run),
+            **(_on_one_node(run, ranks[0]) if len(ranks) == 1 else _on_several(run, ranks)),
         }
-        response = self._call("POST", "/api/jobs/", accept=(400, 500), json=body)
+        response = self._api.call("POST", "/api/jobs/", accept=(400, 500), json=body)
         if response.is_success or self._exists(run):
             return
         # Ray answers 500 to everything; what it holds against the request itself has a 400 inside.
+        why = last_line(response.text, DETAIL_LENGTH // 2)
         if response.status_code == httpx.codes.BAD_REQUEST or "status code 400" in response.text:
-            raise LaunchRefusedError(f"Ray refused it: {_last_line(response.text)}")
-        raise LauncherUnavailableError(f"Ray could not take a job ({response.status_code}): {_last_line(response.text)}")
+            raise LaunchRefusedError(f"Ray refused it: {why}")
+        raise LauncherUnavailableError(f"Ray could not take a job ({response.status_code}): {why}")
 
     def stop(self, attempt: str, token: int) -> None:
-        self._call("POST", f"{self._path(attempt, token)}/stop", accept=(404,))
+        self._api.call("POST", f"{job_path(_name(attempt, token))}/stop", accept=(404,))
 
     def forget(self, attempt: str, token: int) -> None:
-        self._call("DELETE", self._path(attempt, token), accept=(404,))
+        self._api.call("DELETE", job_path(_name(attempt, token)), accept=(404,))
 
     def read_log(self, attempt: str, token: int, rank: int, offset: int, max_bytes: int) -> LogPiece:
         job = self._jobs.get((attempt, token))
-        if job is None or job.driver_node_id is None or rank > 0:
+        node_id = None if job is None else self._node_of(job, self._said.get((attempt, token), Said()), rank)
+        if node_id is None:
             return LogPiece(offset)
-        query = {"node_id": job.driver_node_id, "filename": f"job-driver-{job.submission_id}.log", "lines": "-1"}
-        # Ray streams a log from its beginning, whatever its size: take what is needed and hang up.
-        found = bytearray()
-        try:
-            with self._http.stream("GET", "/api/v0/logs/file", params=query) as response:
-                if not response.is_success:
-                    return LogPiece(offset)
-                for piece in response.iter_bytes():
-                    found += piece
-                    if len(found) >= offset + max_bytes:
-                        break
-        except httpx.TransportError as error:
-            raise self._unavailable(error) from error
-        return LogPiece(offset, bytes(found[offset : offset + max_bytes]))
+        folder = f"{FOLDER}/{_name(attempt, token)}/{rank}"
+        number, skipped = divmod(offset, SEGMENT_BYTES)
+        data = self._api.log(node_id, f"{folder}/{number:08d}.log", offset=skipped, max_bytes=max_bytes)
+        if data is None:
+            kept = [
+                int(stem)
+                for name in self._api.log_names(node_id, f"{folder}/*.log")
+                if (stem := PurePosixPath(name).stem).isdecimal()
+            ]
+            later = [each for each in kept if each > number]
+            return LogPiece(min(later) * SEGMENT_BYTES) if later else LogPiece(offset)
+        if len(data) < max_bytes and skipped + len(data) == SEGMENT_BYTES:
+            data += self._api.log(node_id, f"{folder}/{number + 1:08d}.log", max_bytes=max_bytes - len(data)) or b""
+        return LogPiece(offset, data)
 
     def close(self) -> None:
-        self._http.close()
+        self._api.close()
 
-    def _key(self, job: _Job) -> RunKey | None:
+    def _key(self, job: Job) -> RunKey | None:
         """The run a job is, or None when it is not one of this cluster's."""
         metadata = job.metadata or {}
         attempt, token = metadata.get("suanwang_attempt"), metadata.get("suanwang_fencing_token", "")
@@ -168,32 +143,25 @@ class RayLauncher:
             return None
         return (attempt, int(token)) if job.submission_id == _name(attempt, int(token)) else None
 
-    def _observed(self, key: RunKey, job: _Job) -> ObservedRun:
-        state = _STATES.get(job.status, RunState.STARTING)
-        began = self._began_at(key, job)
-        if state is RunState.RUNNING and began is None:
-            state = RunState.STARTING
-        failed = state is RunState.FAILED
-        return ObservedRun(
-            attempt=key[0],
-            fencing_token=key[1],
-            state=state,
-            started_at=began,
-            finished_at=_moment(job.end_time) if job.end_time else None,
-            exit_code=job.driver_exit_code,
-            detail=_failure(job) if failed else None,
-            cause=Cause.LAUNCH_REFUSED if failed and began is None else None,
-            checkpoint_at=self._checkpoint_at(job, began),
-        )
+    def _listen(self, key: RunKey, job: Job) -> Said:
+        """What the payload has said so far: its log is read until the program has begun, and again when the job has ended."""
+        said = self._said.get(key, Said())
+        final = STATES.get(job.status) in RUN_FINAL
+        if job.driver_node_id is None or said.ended is not None or (said.began is not None and not final):
+            return said
+        if final:
+            self._ends_read[key] = self._ends_read.get(key, 0) + 1
+            if self._ends_read[key] > READINGS_OF_AN_END:
+                return said
+        log = self._api.log(job.driver_node_id, f"job-driver-{job.submission_id}.log", max_bytes=MOST_JOB_LOG_BYTES)
+        if log is not None:
+            self._said[key] = said = read_said(key[0], log.decode(errors="replace"))
+        return said
 
-    def _began_at(self, key: RunKey, job: _Job) -> datetime | None:
-        """When the program began, by the first line in its log that we wrote before it: its owner cannot name the attempt."""
-        if key not in self._began and job.driver_node_id is not None:
-            head = self.read_log(*key, rank=0, offset=0, max_bytes=len(job.entrypoint.encode()) + 4096).data
-            mark = re.search(rf"^{re.escape(_mark(key[0]))} (\d{{10,11}})\.(\d{{3}})$".encode(), head, re.MULTILINE)
-            if mark is not None:
-                self._began[key] = _moment(int(mark[1] + mark[2]))
-        return self._began.get(key)
+    def _node_of(self, job: Job, said: Said, rank: int) -> str | None:
+        if _ranks(job) == 1:
+            return job.driver_node_id if rank == 0 else None
+        return said.nodes[rank] if rank < len(said.nodes) else None
 
     def _checkpoint_folder(self, run: DesiredRun) -> Path:
         """Where a job's attempts keep their checkpoints, each task of an array for itself: the tenant's path names a folder inside
@@ -207,7 +175,7 @@ class RayLauncher:
             raise LaunchRefusedError("checkpoint.path leads outside the job's own folder")
         return folder
 
-    def _checkpoint_at(self, job: _Job, began: datetime | None) -> datetime | None:
+    def _checkpoint_at(self, job: Job, began: datetime | None) -> datetime | None:
         """When the newest file in the run's checkpoint folder was written, if this run wrote it."""
         named = (job.metadata or {}).get("suanwang_checkpoint")
         if named is None or began is None:
@@ -218,90 +186,105 @@ class RayLauncher:
     def _runtime_env(self, run: DesiredRun) -> dict[str, Any]:
         checkpoints = self._checkpoint_folder(run)
         checkpoints.mkdir(parents=True, exist_ok=True)
-        variables = run_variables(run, str(checkpoints)) | {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_SECONDS)}
-        environment: dict[str, Any] = {"env_vars": variables}
+        variables = run_variables(run, str(checkpoints)) | {
+            "PYTHONUNBUFFERED": "1",
+            "RAY_JOB_STOP_WAIT_TIME_S": str(STOP_GRACE_SECONDS + STOP_MARGIN_SECONDS),
+        }
         if run.placements[0].mig:
-            environment["env_vars"] |= _pinned(run.placements[0])
+            # Ray would give a program any instance of MIG that it counts as a GPU.
+            variables["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"] = "1"
+        environment: dict[str, Any] = {"env_vars": variables, "py_modules": [self._api.upload(*payload())]}
         if run.working_dir is not None:
             remote = is_remote(run.working_dir)
             environment["working_dir"] = run.working_dir if remote else self._upload(run.working_dir)
         return environment
 
     def _upload(self, working_dir: str) -> str:
-        """The URI under which Ray has the folder's package."""
-        name, package = pack(allowed_folder(working_dir, self._local_roots))
-        path = f"/api/packages/gcs/{name}"
-        if self._call("GET", path, accept=(404,)).status_code == httpx.codes.NOT_FOUND:
-            self._call("PUT", path, content=package)
-        return f"gcs://{name}"
+        return self._api.upload(*pack(allowed_folder(working_dir, self._local_roots)))
 
     def _exists(self, run: DesiredRun) -> bool:
-        return self._call("GET", self._path(run.attempt, run.fencing_token), accept=(404,)).is_success
+        return self._api.call("GET", job_path(_name(run.attempt, run.fencing_token)), accept=(404,)).is_success
 
-    def _path(self, attempt: str, token: int) -> str:
-        return f"/api/jobs/{quote(_name(attempt, token), safe='')}"
 
-    def _call(self, method: str, path: str, *, accept: tuple[int, ...] = (), **content: Any) -> httpx.Response:
-        """An answer that is a success or among `accept`. Raises LauncherUnavailableError or LauncherGoneError."""
-        try:
-            response = self._http.request(method, path, **content)
-        except httpx.TransportError as error:
-            raise self._unavailable(error) from error
-        if not response.is_success and response.status_code not in accept:
-            hint = ": is its token right?" if response.status_code in (401, 403) else ""
-            raise LauncherUnavailableError(f"Ray at {self._http.base_url} answered {response.status_code}{hint}")
-        return response
-
-    def _unavailable(self, error: httpx.TransportError) -> LauncherUnavailableError | LauncherGoneError:
-        if not self._alive():
-            return LauncherGoneError("the Ray this agent started has ended")
-        return LauncherUnavailableError(f"Ray at {self._http.base_url} does not answer ({error or type(error).__name__})")
+_NAME_PREFIX = "suanwang-"
 
 
 def _name(attempt: str, token: int) -> str:
-    return f"suanwang-{attempt}-{token}"
+    return f"{_NAME_PREFIX}{attempt}-{token}"
 
 
-def _mark(attempt: str) -> str:
-    return f"suanwang: {attempt} began"
+def _ranks(job: Job) -> int:
+    told = (job.metadata or {}).get("suanwang_ranks", "1")
+    return int(told) if told.isdecimal() else 1
 
 
-def _entrypoint(run: DesiredRun) -> str:
-    """The shell line Ray runs: say when, then become the program, every argument of it quoted."""
-    return f"date -u {shlex.quote(f'+{_mark(run.attempt)} %s.%3N')}; exec {shlex.join(run.entrypoint)}"
+def _on_one_node(run: DesiredRun, place: RankPlace) -> dict[str, Any]:
+    """A job that Ray puts on its node and sets everything aside for; its entrypoint runs the program."""
+    spec = _spec(run) | {
+        "folder": f"{_name(run.attempt, run.fencing_token)}/0",
+        "owned": False,
+        "variables": _rendezvous(run, "0", ONE_NODE_ADDRESS) | _pinned(run.placements[0]),
+    }
+    resources = {**place.resources, place.node_resource: NODE_SHARE}
+    asked: dict[str, Any] = {"entrypoint_num_cpus": place.cpus, "entrypoint_resources": resources}
+    if place.gpus:
+        asked["entrypoint_num_gpus"] = place.gpus
+    if place.memory_bytes:
+        asked["entrypoint_memory"] = place.memory_bytes
+    return {"entrypoint": _entrypoint("rank", spec), **asked}
 
 
-def _resources(run: DesiredRun) -> Mapping[str, Any]:
-    """What Ray must set aside for a run on one node."""
-    placement = run.placements[0]
-    # Ray counts an instance of MIG as a GPU
-    cards = float(len(placement.devices)) if placement.mig else len(placement.devices) * placement.card_milli / 1000
-    resources: dict[str, Any] = {"entrypoint_num_cpus": placement.cpus}
-    if cards:
-        name = RAY_RESOURCES.get(run.vendor or "", run.vendor or "")
-        resources |= {"entrypoint_num_gpus": cards} if name == "GPU" else {"entrypoint_resources": {name: cards}}
-    return resources
+def _on_several(run: DesiredRun, ranks: Sequence[RankPlace]) -> dict[str, Any]:
+    """A job beside rank 0 that takes nothing itself; its entrypoint drives the gang."""
+    nodes = [
+        {
+            "name": place.name,
+            "node_resource": place.node_resource,
+            "cpus": place.cpus,
+            "gpus": place.gpus,
+            "memory_bytes": place.memory_bytes,
+            "resources": dict(place.resources),
+            "variables": _pinned(placement),
+        }
+        for placement, place in zip(run.placements, ranks, strict=True)
+    ]
+    spec = _spec(run) | {
+        "folder": _name(run.attempt, run.fencing_token),
+        "placement_seconds": PLACEMENT_SECONDS,
+        "address_mark": ADDRESS_MARK,
+        "rank_mark": RANK_MARK,
+        "variables": _rendezvous(run, RANK_MARK, ADDRESS_MARK),
+        "nodes": nodes,
+    }
+    return {"entrypoint": _entrypoint("gang", spec), "entrypoint_resources": {ranks[0].node_resource: NODE_SHARE}}
+
+
+def _spec(run: DesiredRun) -> dict[str, Any]:
+    return {
+        "attempt": run.attempt,
+        "program": run.entrypoint,
+        "grace_seconds": STOP_GRACE_SECONDS,
+        "port_mark": PORT_MARK,
+    }
+
+
+def _rendezvous(run: DesiredRun, rank: str, address: str) -> dict[str, str]:
+    return rendezvous_variables(rank=rank, nodes=len(run.placements), per_node=run.per_node, address=address, port=PORT_MARK)
 
 
 def _pinned(placement: Placement) -> dict[str, str]:
-    """What makes a program see the granted instances of MIG and no others: Ray would give it any it counts as a GPU."""
-    return {"CUDA_VISIBLE_DEVICES": ",".join(placement.devices), "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "1"}
+    """What makes a program see the granted instances of MIG and no others."""
+    return {"CUDA_VISIBLE_DEVICES": ",".join(placement.devices)} if placement.mig else {}
 
 
-def _failure(job: _Job) -> str:
-    if job.driver_exit_code is not None:
-        return f"the program exited with code {job.driver_exit_code}"
-    lines = [line.strip() for line in (job.message or "").splitlines() if line.strip()]
-    if not lines:
-        return "Ray says no more than that it failed"
-    # Of a traceback, what failed and why: its first line and its last.
-    return (lines[0] if len(lines) == 1 else f"{lines[0][: DETAIL_LENGTH // 2]} … {lines[-1]}")[:DETAIL_LENGTH]
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if len(line.strip()) > 1]
-    return lines[-1][: DETAIL_LENGTH // 2] if lines else "no reason given"
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+def _entrypoint(what: str, spec: Mapping[str, Any]) -> str:
+    """The shell line Ray runs: finds the unpacked payload on the path and becomes it. The tenant's files are on that path too: so
+    Python is told to ignore it (-E), or a `json.py` of theirs would be ours."""
+    name = payload()[0].removesuffix(".zip")
+    line = (
+        f'IFS=:; for each in $PYTHONPATH; do case "$each" in */{name}) '
+        f'exec python3 -E "$each" {what} {shlex.quote(json.dumps(spec))};; esac; done; echo "its payload is not there"; exit 1'
+    )
+    if len(line.encode()) > MOST_ENTRYPOINT_BYTES:
+        raise LaunchRefusedError(f"entrypoint: with its nodes it makes more than the {MOST_ENTRYPOINT_BYTES} bytes Ray can start")
+    return line

@@ -57,6 +57,8 @@ def arguments(options: dict[str, str]) -> list[str]:
         ({"--launcher": "kubernetes"}, "--launcher kubernetes needs --config FILE"),
         ({"--launcher": "kubernetes", "--config": "/nowhere/c.yaml"}, "/nowhere/c.yaml: No such file"),
         ({"--launcher": "ray", "--ray-address": "ray://x"}, "--ray-address 'ray://x'"),
+        ({"--launcher": "ray", "--ray-resource": "MLU"}, "--ray-resource 'MLU': VENDOR=NAME is needed, such as cambricon=MLU"),
+        ({"--launcher": "ray", "--ray-resource": "cambricon=M L U"}, "--ray-resource 'cambricon=M L U': VENDOR=NAME is needed"),
         ({"--launcher": "ray", "--ray-address": "http://x", "--ray-token-file": "/nowhere/t"}, "/nowhere/t: No such file"),
     ],
 )
