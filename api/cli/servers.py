@@ -174,6 +174,7 @@ def _serve_standing(host: str, port: int | None, standing: Standing, registry: C
 
 def log_to_stderr() -> None:
     logging.basicConfig(level=logging.INFO, format=LOG_FORMAT, stream=sys.stderr)
+    logging.getLogger("alembic.runtime").setLevel(logging.WARNING)  # it has something to say whenever a schema is looked at
 
 
 def check_port(host: str, port: int, option: str = "--port") -> None:

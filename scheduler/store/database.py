@@ -49,7 +49,7 @@ class Database:
     """One system of record. Sessions opened with `read` and `write` see only what their scope allows."""
 
     def __init__(self, url: str) -> None:
-        self.url = url
+        self.url = url = _with_driver(url)
         self.engine = _engine(url)
         self.writer = self.engine.execution_options(**{_WRITES: True})
         self._reader = self.engine if _is_sqlite(url) else self.engine.execution_options(isolation_level="REPEATABLE READ")
@@ -68,6 +68,14 @@ class Database:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def _with_driver(url: str) -> str:
+    """PostgreSQL by psycopg, the one driver we have: operators and hosting services say `postgres://` or `postgresql://`."""
+    found = make_url(url)
+    if found.drivername not in ("postgres", "postgresql"):
+        return url
+    return found.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
 def _is_sqlite(url: str) -> bool:

@@ -86,3 +86,10 @@ def test_every_moment_is_kept_exactly(moment: datetime) -> None:
 def test_a_naive_time_is_not_stored() -> None:
     with pytest.raises(ValueError, match="without a zone"):
         UtcMicros().process_bind_param(NOW.replace(tzinfo=None), sqlite.dialect())
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_postgresql_is_spoken_to_by_the_one_driver_however_it_is_called(scheme: str) -> None:
+    database = Database(f"{scheme}://city:p%40ss@db.example:5432/city?sslmode=verify-full")
+    assert database.url == "postgresql+psycopg://city:p%40ss@db.example:5432/city?sslmode=verify-full"
+    assert database.engine.driver == "psycopg"
