@@ -28,7 +28,6 @@ STARTED_BY_OTHERS = {
     "scheduler.store.migrations.env": "Alembic",
     "scheduler.store.migrations.versions": "Alembic",
     "agents.cluster.ray.payload": "Ray, on its nodes",
-    "agents.cluster.kubernetes": "the launcher `kubernetes`, which comes next",
 }
 """Modules no import leads to, and who starts them instead; a package stands for what is in it."""
 

@@ -85,7 +85,7 @@ def cluster(
         if launcher is LauncherChoice.RECORDED:
             chosen, nodes = _recorded(cluster, site, data)
         elif launcher is LauncherChoice.KUBERNETES:
-            chosen = _kubernetes(cluster, config, kubeconfig, data)
+            chosen, nodes = _kubernetes(cluster, config, kubeconfig, data)
         else:
             resources = {**shipped_catalogue().ray_resources, **_ray_resources(ray_resource or [])}
             own = stack.enter_context(_local_ray(data, num_cpus, stop)) if local_ray else None
@@ -118,19 +118,21 @@ def _recorded(cluster_id: str, site_file: Path | None, data: Path) -> tuple[Laun
     return RecordedLauncher(site, data, _now), nodes
 
 
-def _kubernetes(cluster_id: str, config_file: Path | None, kubeconfig: Path | None, data: Path) -> Launcher:
+def _kubernetes(cluster_id: str, config_file: Path | None, kubeconfig: Path | None, data: Path) -> tuple[Launcher, Site | None]:
     if config_file is None:
         raise ValueError("--launcher kubernetes needs --config FILE")
     # Only here: an agent that launches on Ray does without the client library.
     try:
         from agents.cluster.kubernetes.client import Kubernetes
         from agents.cluster.kubernetes.config import read_config
+        from agents.cluster.kubernetes.inventory import Rules
+        from agents.cluster.kubernetes.nodes import KubernetesNodes
         from agents.cluster.launchers.kubernetes import KubernetesLauncher
     except ModuleNotFoundError as error:
         raise ValueError(f"--launcher kubernetes needs {error.name}: pip install 'suanwang[kubernetes]'") from None
     catalogue = shipped_catalogue()
     config = read_config(config_file, catalogue)
-    return KubernetesLauncher(
+    launcher = KubernetesLauncher(
         Kubernetes(kubeconfig),
         config,
         catalogue,
@@ -140,6 +142,11 @@ def _kubernetes(cluster_id: str, config_file: Path | None, kubeconfig: Path | No
         monotonic=time.monotonic,
         rng=random.Random(),  # noqa: S311
     )
+    if config.inventory.source == "node-agents":
+        return launcher, None
+    rules = Rules(cluster_id, catalogue, config.resources, config.tolerations, config.node_selector, config.inventory.labels)
+    boot = new_id("boot", _now(), secrets.token_bytes(RANDOM_BYTES))
+    return launcher, KubernetesNodes(launcher.nodes, rules, boot=boot, agent_version=version("suanwang"), clock=_now)
 
 
 def _local_ray(data: Path, num_cpus: int | None, stop: Event) -> LocalRay:

@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from agents.cluster.kubernetes.inventory import Inventory
 from scheduler.contract.base import Name, Text
 from scheduler.contract.inventory import MigProfile
 from scheduler.domain.hardware import Catalogue, ResourceUnit
@@ -136,6 +137,7 @@ class KubernetesConfig(_Part):
     not_placed_seconds: Seconds = 300
     node_lost_seconds: Seconds = 300
     master_port: Annotated[int, Field(ge=1024, le=65_535)] = 29_500
+    inventory: Inventory = Inventory()
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> Self:

@@ -6,7 +6,7 @@ is left out and said, because a card that is not there costs a job its start.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from hashlib import sha256
 from typing import Annotated, Literal, Protocol
@@ -73,13 +73,17 @@ class Tolerated(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """How nodes are read: by the catalogue, by what the operator says of resources, for runs with these tolerations."""
+    """How nodes are read: by the catalogue, by what the operator says of resources, for runs with these tolerations.
+
+    Only nodes with the labels of `node_selector` are the city's; `labels` gives the city's labels by theirs.
+    """
 
     cluster: str
     catalogue: Catalogue
     resources: Sequence[ResourceRow] = ()
     tolerations: Sequence[Tolerated] = ()
-    labels: Mapping[str, str] | None = None
+    node_selector: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +178,12 @@ def standing(node: Object, tolerations: Iterable[Tolerated]) -> Standing:
     return replace(found, reasons=found.reasons[:8])
 
 
+def is_ours(node: Object, rules: Rules) -> bool:
+    """Whether runs may go to a node at all, by its labels."""
+    labels = node["metadata"].get("labels") or {}
+    return all(labels.get(name) == value for name, value in rules.node_selector.items())
+
+
 def cards_of(node: Object, rules: Rules) -> Cards:
     """The node's cards, whose ids are made of cluster, node and number and so never change."""
     groups, problems = _counted(node, rules)
@@ -208,7 +218,7 @@ def versions_of(node: Object, rules: Rules) -> tuple[str | None, str | None]:
 def labels_of(node: Object, rules: Rules) -> dict[str, str]:
     """The city's labels of the node: where it is, and what the operator named."""
     own = node["metadata"].get("labels") or {}
-    named = {**PLACES, **(rules.labels or {})}
+    named = {**PLACES, **rules.labels}
     return {label: own[theirs][:200] for label, theirs in named.items() if own.get(theirs)}
 
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from agents.cluster.kubernetes.client import Object
-from agents.cluster.kubernetes.inventory import Rules, cards_of, labels_of, quantity, standing, versions_of
+from agents.cluster.kubernetes.inventory import Rules, cards_of, is_ours, labels_of, quantity, standing, versions_of
 from scheduler.contract.inventory import NodeReport, ProbeResult
 from scheduler.domain.hardware import Health
 
@@ -26,6 +26,7 @@ class KubernetesNodes:
 
     - a node that appears is reported from then on, one that is deleted once more, without cards, and then no longer;
     - one that is cordoned, tainted or not ready keeps its cards, degraded or lost, with the reason: only running work stays;
+    - one that is not selected is none of the city's, and is reported as one that is gone when it was before;
     - one without cards that takes no new work is not reported: it has nothing to say, and silence keeps work away;
     - one that has more or fewer cards has them by the same ids, the first ones.
     """
@@ -64,7 +65,8 @@ class KubernetesNodes:
         )
 
     def _is_reported(self, node: Object) -> bool:
-        return standing(node, self._rules.tolerations).health is Health.HEALTHY or bool(cards_of(node, self._rules).cards)
+        takes_work = standing(node, self._rules.tolerations).health is Health.HEALTHY
+        return is_ours(node, self._rules) and (takes_work or bool(cards_of(node, self._rules).cards))
 
     def _described(self, node: Object) -> dict[str, object]:
         allocatable = node["status"].get("allocatable") or {}
@@ -83,5 +85,5 @@ class KubernetesNodes:
 
 
 def _gone() -> dict[str, object]:
-    error = "the node is not in the cluster any more, or takes no work and has no cards"
+    error = "the node is not in the cluster any more, is not selected, or takes no work and has no cards"
     return {"cpu_cores": 1, "memory_bytes": 0, "probes": [ProbeResult(probe=PROBE, found=0, error=error)]}

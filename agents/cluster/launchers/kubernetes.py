@@ -79,7 +79,7 @@ class KubernetesLauncher:
         selector = names.selector(cluster)
         self._owners = Watched(api, self._resource, config.namespace, label_selector=selector, rng=rng, monotonic=monotonic)
         self._pods = Watched(api, PODS, config.namespace, label_selector=selector, rng=rng, monotonic=monotonic)
-        self._nodes = Watched(api, NODES, None, rng=rng, monotonic=monotonic)
+        self.nodes = Watched(api, NODES, None, rng=rng, monotonic=monotonic)
         self._logs = LogKeeper(api, config.namespace, data / "logs", monotonic)
         self._found_gang: manifests.Gang | None = None
         self._ailing: dict[str, datetime] = {}
@@ -105,7 +105,7 @@ class KubernetesLauncher:
     def launch(self, run: DesiredRun) -> None:
         make = manifests.job if self._config.kind == "job" else manifests.ray_job
         body = make(self._cluster, run, self._config, self._catalogue, self._gang())
-        nodes = self._nodes.snapshot()
+        nodes = self.nodes.snapshot()
         for placement in run.placements:
             if placement.node not in nodes:
                 raise LaunchRefusedError(f"{placement.node} is no node of this Kubernetes cluster")
@@ -147,7 +147,7 @@ class KubernetesLauncher:
         return self._logs.read(name, rank, source, offset, max_bytes)
 
     def close(self) -> None:
-        for watched in (self._owners, self._pods, self._nodes):
+        for watched in (self._owners, self._pods, self.nodes):
             watched.close()
         self._api.close()
 
@@ -158,7 +158,7 @@ class KubernetesLauncher:
         for pod in self._pods.snapshot().values():
             if (key := self._key(pod)) is not None:
                 pods[key].append(pod)
-        nodes = self._nodes.snapshot()
+        nodes = self.nodes.snapshot()
         self._note_ailing(pod for those in pods.values() for pod in those)
         self._equipped &= {str(found["metadata"]["uid"]) for found in owners.values()}
         self._ended = {key: run for key, run in self._ended.items() if key in owners}
@@ -272,7 +272,7 @@ class KubernetesLauncher:
             self._there = list(self._api.list(PODS, field_selector=living).items)
             self._there_until = self._monotonic() + ROOM_SECONDS
         template = manifests.pod_template(self._resource, found)
-        missing = lacking(self._nodes.snapshot(), manifests.granted_nodes(template), self._there, template)
+        missing = lacking(self.nodes.snapshot(), manifests.granted_nodes(template), self._there, template)
         if missing is not None:
             log.debug("%s waits: %s", found["metadata"]["name"], missing)
         return missing is None

@@ -8,6 +8,7 @@ import base64
 import json
 import re
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -80,8 +81,7 @@ class ApiServer:
         self.order: list[tuple[str, int]] = []
         """What watches were told to do: ("bookmark" | "expire" | "end" | "cut", number)."""
         handler = type("Handler", (_Handler,), {"api": self})
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._http.daemon_threads = True
+        self._http = _Server(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         self._thread.start()
@@ -112,6 +112,15 @@ class ApiServer:
             if found is not None:
                 found.times -= 1
             return found
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up, as one does that has had enough, is no error; anything else is told."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

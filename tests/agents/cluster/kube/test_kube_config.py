@@ -35,6 +35,7 @@ termination_grace_seconds: 60
 not_placed_seconds: 600
 node_lost_seconds: 120
 master_port: 23456
+inventory: {source: allocatable, labels: {rack: topology.example.cn/rack}}
 """
 
 

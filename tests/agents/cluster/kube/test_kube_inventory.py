@@ -35,7 +35,7 @@ class Toleration:
 
 
 def rules(*rows: Row, tolerations: tuple[Toleration, ...] = (), labels: Mapping[str, str] | None = None) -> Rules:
-    return Rules("c1", shipped_catalogue(), rows, tolerations, labels)
+    return Rules("c1", shipped_catalogue(), rows, tolerations, labels=labels or {})
 
 
 def node(

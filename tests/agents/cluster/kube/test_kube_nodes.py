@@ -3,10 +3,13 @@
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from agents.cluster.agent import LOOK_SECONDS, Reports
+from agents.cluster.command import _kubernetes
 from agents.cluster.kubernetes.client import Object
 from agents.cluster.kubernetes.inventory import Rules
 from agents.cluster.kubernetes.nodes import KubernetesNodes
@@ -26,8 +29,14 @@ RULES = Rules("c1", shipped_catalogue())
 
 
 @contextmanager
-def reporting(kube: Kube) -> Iterator[KubernetesNodes]:
+def watching_nodes(kube: Kube) -> Iterator[Watched]:
     with Watched(kube.api, NODES, None, label_selector=f"suanwang-test={kube.namespace}", rng=Hasty()) as watched:
+        yield watched
+
+
+@contextmanager
+def reporting(kube: Kube) -> Iterator[KubernetesNodes]:
+    with watching_nodes(kube) as watched:
         yield KubernetesNodes(watched, RULES, boot="boot-1", agent_version="1", clock=lambda: START)
 
 
@@ -106,6 +115,37 @@ def test_a_node_without_cards_is_reported_while_it_takes_work(kube: Kube) -> Non
         assert site.hostnames() == [name]
         kube.world.patch_node(name, {"spec": {"unschedulable": True}})
         until(lambda: site.hostnames() == [])
+
+
+def test_a_node_that_is_no_longer_selected_is_none_of_the_citys(kube: Kube) -> None:
+    name = kube.world.add_node("a", cards={GPU: 2}, labels={**H20, "pool": "city"})
+    with watching_nodes(kube) as watched:
+        rules = replace(RULES, node_selector={"pool": "city"})
+        site = KubernetesNodes(watched, rules, boot="boot-1", agent_version="1", clock=lambda: START)
+        assert site.hostnames() == [name]
+        kube.world.patch_node(name, {"metadata": {"labels": {"pool": "own"}}})
+        until(lambda: site.hostnames() == [])
+        assert site.report(name).accelerators == []
+
+
+@pytest.mark.parametrize("source", ["allocatable", "node-agents"])
+def test_the_command_reports_nodes_where_the_configuration_says_so(
+    kube: Kube, kubeconfig: Path, tmp_path: Path, source: str
+) -> None:
+    """And where node agents sit on them it does not: no card is counted twice."""
+    name = kube.world.add_node("a", cards={GPU: 2}, labels={**H20, "example.cn/rack": "r1"})
+    config = tmp_path / "cluster.yaml"
+    inventory = f"{{source: {source}, labels: {{rack: example.cn/rack}}}}"
+    config.write_text(f"namespace: {kube.namespace}\nnode_selector: {{suanwang-test: {kube.namespace}}}\ninventory: {inventory}\n")
+    launcher, site = _kubernetes("c1", config, kubeconfig, tmp_path / "data")
+    try:
+        assert (site is None) == (source == "node-agents")
+        if site is not None:
+            assert site.hostnames() == [name]
+            report = site.report(name)
+            assert (len(report.accelerators), report.labels["rack"]) == (2, "r1")
+    finally:
+        launcher.close()
 
 
 # The agent's loop, on a clock turned by hand
