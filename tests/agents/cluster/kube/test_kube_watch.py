@@ -153,6 +153,7 @@ def test_a_bookmark_moves_on_where_it_goes_on_from(kube: Kube, server: ApiServer
         until(lambda: watched._known.version == version)
         server.store.compact()
         server.tell_watches("cut")
+        until(lambda: len(watches(server)) == 2)
         kube.api.create(PODS, kube.namespace, pod("one"))
         until(lambda: known(watched) == ["one"])
         assert watches(server)[1] == version
