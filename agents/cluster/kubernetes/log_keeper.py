@@ -23,8 +23,9 @@ MOST_FEED_BYTES = 16 * FEED_BYTES
 """What one call brings; and where one second of a log holds more."""
 
 
-QUIET_SECONDS = 30.0
-"""How long a pod whose log cannot be had is left alone."""
+TROUBLE_SECONDS = 30.0
+FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 5.0
+"""How long a pod is left alone whose log could not be had; and one that had printed nothing new, twice as long each time."""
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,12 @@ class Source:
         return str(self.pod["metadata"]["uid"])
 
 
+@dataclass(frozen=True, slots=True)
+class _Pause:
+    until: float
+    seconds: float
+
+
 class LogKeeper:
     """The logs of a cluster's runs under `folder`, by their names. Raises OSError where that cannot be written."""
 
@@ -51,7 +58,7 @@ class LogKeeper:
         self._namespace = namespace
         self._folder = folder
         self._monotonic = monotonic
-        self._quiet_until: dict[str, float] = {}
+        self._pauses: dict[str, _Pause] = {}
         self._rings: dict[tuple[str, int], Ring] = {}
         self._turn = 0
         self._fed: dict[tuple[str, int], int] = {}
@@ -67,8 +74,7 @@ class LogKeeper:
 
     def by_turns(self, sources: Iterable[Source]) -> list[Source]:
         """The sources that have more to give: those that may soon be gone first, then those fed longest ago."""
-        now = self._monotonic()
-        waiting = [source for source in sources if not self._is_drained(source) and self._quiet_until.get(source.uid, now) <= now]
+        waiting = [source for source in sources if not self._is_drained(source) and not self._is_paused(source)]
         return sorted(waiting, key=lambda source: (not is_over(source.pod), self._fed.get((source.run, source.rank), 0)))
 
     def feed(self, source: Source) -> bool:
@@ -76,7 +82,7 @@ class LogKeeper:
         is trouble of its own pods only, which are then left alone for a while."""
         self._turn += 1
         self._fed[source.run, source.rank] = self._turn
-        if self._is_drained(source) or self._quiet_until.get(source.uid, 0.0) > self._monotonic():
+        if self._is_drained(source) or self._is_paused(source):
             return True
         ring = self._ring(source.run, source.rank)
         before = place_of(ring.mark) if ring.mark.get("pod") == source.uid else Place()
@@ -88,8 +94,9 @@ class LogKeeper:
             data, place, cut = b"", before, False
         except LauncherUnavailableError as error:
             log.info("%s", error)
-            self._quiet_until[source.uid] = self._monotonic() + QUIET_SECONDS
+            self._pauses[source.uid] = _Pause(self._monotonic() + TROUBLE_SECONDS, TROUBLE_SECONDS)
             return False
+        self._pause(source, printed=bool(data))
         mark = {**place.mark(), "pod": source.uid, "over": over and not cut}
         if data:
             ring.append(data, mark)
@@ -100,8 +107,8 @@ class LogKeeper:
     def keep_only(self, runs: Iterable[str]) -> None:
         """Removes the logs of all other runs."""
         kept = set(runs)
-        now = self._monotonic()
-        self._quiet_until = {uid: until for uid, until in self._quiet_until.items() if until > now}
+        long_ago = self._monotonic() - TROUBLE_SECONDS
+        self._pauses = {uid: pause for uid, pause in self._pauses.items() if pause.until > long_ago}
         for name, rank in [key for key in self._rings if key[0] not in kept]:
             self._rings.pop((name, rank))
             self._fed.pop((name, rank), None)
@@ -128,6 +135,21 @@ class LogKeeper:
             if limit >= MOST_FEED_BYTES:
                 return *skipped(before), True
             limit = MOST_FEED_BYTES
+
+    def _pause(self, source: Source, *, printed: bool) -> None:
+        if printed or is_over(source.pod):
+            self._pauses.pop(source.uid, None)
+            return
+        before = self._pauses.get(source.uid)
+        seconds = FIRST_PAUSE_SECONDS if before is None else min(2 * before.seconds, MOST_PAUSE_SECONDS)
+        self._pauses[source.uid] = _Pause(self._monotonic() + seconds, seconds)
+
+    def _is_paused(self, source: Source) -> bool:
+        """A pod that has ended since is asked for the rest at once, but for one that could not be asked."""
+        pause = self._pauses.get(source.uid)
+        if pause is None or self._monotonic() >= pause.until:
+            return False
+        return pause.seconds == TROUBLE_SECONDS or not is_over(source.pod)
 
     def _is_drained(self, source: Source) -> bool:
         mark = self._ring(source.run, source.rank).mark

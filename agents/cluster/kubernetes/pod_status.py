@@ -4,6 +4,7 @@ Reasons are those of the kubelet (`pkg/kubelet/{images,lifecycle,eviction,nodesh
 (kubernetes.io/docs/concepts/workloads/pods/disruptions) and of the garbage collector.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -87,10 +88,15 @@ def created_at(found: Object) -> datetime | None:
     return moment(found["metadata"].get("creationTimestamp"))
 
 
+def index(pod: Object) -> int | None:
+    """The completion index of a Job's pod; others have none."""
+    noted = names.annotations_of(pod).get(INDEX, "")
+    return int(noted) if re.fullmatch(r"[0-9]{1,6}", noted, re.ASCII) else None
+
+
 def rank(pod: Object) -> int:
-    """The completion index of a Job's pod; 0 for others."""
-    noted = names.annotations_of(pod).get(INDEX, "0")
-    return int(noted) if noted.isdecimal() else 0
+    """Which rank's it is, as logs are told apart."""
+    return index(pod) or 0
 
 
 def is_rank(pod: Object) -> bool:

@@ -288,8 +288,8 @@ def _ranks(seen: Seen) -> list[Object]:
     found: dict[object, Object] = {}
     ranks = [pod for pod in seen.pods if pod_status.is_rank(pod)]
     for pod in sorted(ranks, key=lambda pod: str(pod["metadata"].get("creationTimestamp"))):
-        indexed = seen.owner is None or seen.owner.keeps_pods
-        found[pod_status.rank(pod) if indexed else pod["metadata"]["uid"]] = pod
+        index = pod_status.index(pod)
+        found[pod["metadata"]["uid"] if index is None else index] = pod
     return list(found.values())
 
 

@@ -340,7 +340,7 @@ def test_logs_go_on_where_they_were_and_outlive_their_pods(place: Site) -> None:
     kubelet.prints(name, "one\ntwo\n")
     if not place.has_logs:
         pytest.skip("no kubelet serves logs there")
-    assert place.launcher.read_log(*KEY, 0, 0, 100).data == b"one\ntwo\n"
+    place.kube.world.until(lambda: place.launcher.read_log(*KEY, 0, 0, 100).data == b"one\ntwo\n")
     kubelet.prints(name, "three\n")
     assert place.launcher.read_log(*KEY, 0, 4, 100).data == b"two\n"
     place.restart()
