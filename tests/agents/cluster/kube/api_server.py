@@ -62,6 +62,7 @@ class Seen:
     name: str | None
     query: dict[str, str]
     token: str
+    path: str
 
 
 class ApiServer:
@@ -149,7 +150,7 @@ class _Handler(BaseHTTPRequestHandler):
         verb = VERBS.get(self.command) or self._reading(named, query)
         plural = named.get("plural", "")
         token = (self.headers.get("Authorization") or "").partition(" ")[2]
-        self.api.seen.append(Seen(verb, plural, named.get("name"), query, token))
+        self.api.seen.append(Seen(verb, plural, named.get("name"), query, token, url.path))
         fault = self.api.fault(verb, plural)
         try:
             if fault is not None and fault.hold is not None:
