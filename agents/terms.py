@@ -13,7 +13,7 @@ BACKOFF_FIRST_SECONDS = 0.5
 BACKOFF_MOST_SECONDS = 30.0
 RETRY_AFTER_MOST_SECONDS = 300
 """A city that asks for more is asked again after this long: a wrong header must not silence a node for a day."""
-RETRY_AFTER_SPREAD = 1.5
+RETRY_AFTER_SPREAD = 2.0
 """All that were turned away in one second hear the same Retry-After: each waits up to so many times as long, by chance."""
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,4096}")

@@ -6,11 +6,13 @@ from prometheus_client import CollectorRegistry
 
 from api import problems
 from api.city import City
+from api.gate import Gate
 from api.limits import BodyLimit
 from api.metrics import RequestMetrics
 from api.routers import (
     answers,
     budgets,
+    catalogue,
     clusters,
     contexts,
     costs,
@@ -52,6 +54,7 @@ def build_app() -> FastAPI:
         generate_unique_id_function=_operation_id,
     )
     app.state.metrics = CollectorRegistry()
+    app.state.report_gate = Gate()
     app.add_middleware(BodyLimit)
     app.add_middleware(RequestMetrics, registry=app.state.metrics)
     problems.install(app)
@@ -59,6 +62,7 @@ def build_app() -> FastAPI:
         jobs,
         answers,
         inventory,
+        catalogue,
         registry,
         prices,
         budgets,

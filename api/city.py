@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from api.waiting import Waiting
+from scheduler.domain.hardware import Catalogue, shipped_catalogue
 from scheduler.service.moments import Moments
 from scheduler.service.sync import revisions
 from scheduler.store.database import Database
@@ -29,6 +30,8 @@ class City:
     """The city as the engine sees it, kept up in memory by this process."""
     watches: Waiting[str, str] = field(default_factory=lambda: Waiting(revisions))
     """Agents that wait until what their cluster must run has changed."""
+    catalogue: Catalogue = field(default_factory=shipped_catalogue)
+    """What the cards that nodes report are, and of which class."""
     public_url: str = DEFAULT_PUBLIC_URL
     """The city's address as others know it, without a slash at its end: the `source` of its events."""
 

@@ -64,7 +64,7 @@ def _statuses(method: str, operation: Mapping[str, Any]) -> Iterator[int]:
         yield 404
     if "Idempotency-Key" in names or operation["operationId"] == "sync_cluster":
         yield 409
-    if operation["operationId"] == "submit_job":
+    if operation["operationId"] in ("submit_job", "report_node"):
         yield 429
     if operation["operationId"] == "get_statement":
         yield 501

@@ -22,6 +22,8 @@ from scheduler.contract.problem import FieldError, Problem
 log = logging.getLogger(__name__)
 
 MAX_FIELD_ERRORS = 50
+STORE_RETRY_SECONDS = 5
+"""Asked for of whom a silent store keeps from being answered: long enough for it to be started again."""
 
 CODES: Mapping[str, tuple[int, str, str, str]] = {
     "malformed_json": (400, "Malformed JSON", "the body is not JSON: {what}", "请求体不是合法的 JSON:{what}"),
@@ -134,6 +136,12 @@ CODES: Mapping[str, tuple[int, str, str, str]] = {
         "Queue full",
         "at most {limit} of your jobs may wait at a time; submit again when some have started",
         "最多允许 {limit} 个作业排队,请在部分作业启动后再提交",
+    ),
+    "too_many_reports": (
+        429,
+        "Too many reports at once",
+        "more nodes report at once than are taken; report again in {seconds} s",
+        "同时上报的节点过多,请在 {seconds} 秒后重试",
     ),
     "window_never_fits": (
         422,
@@ -312,7 +320,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RedisError)
     def _(request: Request, error: Exception) -> JSONResponse:
         log.warning("%s %s: a store is not answering (%s)", request.method, request.url.path, type(error).__name__)
-        return ProblemError("store_unavailable").response()
+        return ProblemError("store_unavailable").after(STORE_RETRY_SECONDS).response()
 
     @app.exception_handler(Exception)
     def _(request: Request, error: Exception) -> JSONResponse:

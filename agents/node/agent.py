@@ -50,6 +50,35 @@ def once(identity: NodeIdentity, watch: Watch, catalogue: Catalogue, *, sequence
     return collect(identity, read_host(), watch.readings(), catalogue, sequence=sequence, observed_at=now)
 
 
+class Pace:
+    """When the next report is due, by what became of the last: everything an agent does about time, and nothing else."""
+
+    def __init__(self, rng: Random) -> None:
+        self._rng = rng
+        self._delays = backoff_seconds(rng)
+
+    def first(self, within_seconds: float) -> float:
+        """Seconds to wait before the first report: a random part of so many."""
+        return self._rng.uniform(0, within_seconds)
+
+    def taken(self, asked_seconds: int) -> float:
+        """As long as the city asked, within limits, and about a tenth more or less."""
+        self._delays = backoff_seconds(self._rng)
+        return self._jittered(min(max(asked_seconds, REPORT_LEAST_SECONDS), REPORT_MOST_SECONDS))
+
+    def unavailable(self, error: CityUnavailableError) -> float:
+        """Growing, and never less than the city asked for."""
+        return retry_seconds(error, self._delays, self._rng)
+
+    def refused(self) -> float:
+        """About a minute: saying it again sooner will not help."""
+        self._delays = backoff_seconds(self._rng)
+        return self._jittered(REFUSED_SECONDS)
+
+    def _jittered(self, seconds: float) -> float:
+        return seconds * self._rng.uniform(1 - JITTER, 1 + JITTER)
+
+
 def run(
     observe: Observe,
     connect: Connect,
@@ -63,25 +92,24 @@ def run(
     An absent city is tried again with growing, jittered delays; a refusal is logged with what to do about it and tried
     again about once a minute over a new connection, whose token is read afresh: a new token needs no restart.
     """
-    sequences = itertools.count()
+    sequences, pace = itertools.count(), Pace(rng)
     if first_within_seconds:
-        stop.wait(rng.uniform(0, first_within_seconds))
+        stop.wait(pace.first(first_within_seconds))
     while not stop.is_set():
         try:
             city = connect()
         except (OSError, ValueError) as error:
             log.error("no token to report with: %s", _line(error))
         else:
-            _report_until_refused(observe, city, stop, rng, sequences, beat)
+            _report_until_refused(observe, city, stop, pace, sequences, beat)
         beat(False)
-        stop.wait(_jittered(REFUSED_SECONDS, rng))
+        stop.wait(pace.refused())
     log.info("stopped")
 
 
 def _report_until_refused(
-    observe: Observe, city: City, stop: Event, rng: Random, sequences: "itertools.count[int]", beat: Beat
+    observe: Observe, city: City, stop: Event, pace: Pace, sequences: "itertools.count[int]", beat: Beat
 ) -> None:
-    delays = backoff_seconds(rng)
     heard, troubles = False, dict[str, str]()
     while not stop.is_set():
         report = observe(next(sequences))
@@ -89,16 +117,16 @@ def _report_until_refused(
         try:
             asked = city.report(report)
         except CityUnavailableError as error:
-            heard, delay = False, retry_seconds(error, delays, rng)
+            heard, delay = False, pace.unavailable(error)
             log.warning("the city is not available, next try in %.1f s: %s", delay, _line(error))
         except CityRefusedError as error:
             log.error("%s; %s", _line(error), _advice(error))
             return
         else:
-            seconds = min(max(asked, REPORT_LEAST_SECONDS), REPORT_MOST_SECONDS)
+            delay = pace.taken(asked)
             if not heard:
-                log.info("%s reports %d cards, every %d s", report["hostname"], len(report["accelerators"]), seconds)
-            heard, delay, delays = True, _jittered(seconds, rng), backoff_seconds(rng)
+                log.info("%s reports %d cards, every %d s", report["hostname"], len(report["accelerators"]), asked)
+            heard = True
         beat(heard)
         stop.wait(delay)
 
@@ -116,10 +144,6 @@ def _advice(error: CityRefusedError) -> str:
     if error.status in (401, 403):
         return "its token is wrong or revoked: put a valid one into the token file, it is read again within about a minute"
     return "check that --city is the address of a Suanwang city of this agent's version; trying again in about a minute"
-
-
-def _jittered(seconds: float, rng: Random) -> float:
-    return seconds * rng.uniform(1 - JITTER, 1 + JITTER)
 
 
 def _line(said: object) -> str:

@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -53,30 +53,40 @@ def main(order: Order) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     identity = NodeIdentity(order.hostname, order.boot, order.agent_version, order.labels)
     watch, catalogue, token_file = Watch(probes.shipped()), shipped_catalogue(), Path(order.token_file)
+    observed, beat = _told(order.probe_host, order.probe_port)
 
     def observe(sequence: int) -> Json:
-        return agent.once(identity, watch, catalogue, sequence=sequence, now=datetime.now(UTC))
+        report = agent.once(identity, watch, catalogue, sequence=sequence, now=datetime.now(UTC))
+        observed(report)
+        return report
 
-    rng, beat = Random(), _told(order.probe_host, order.probe_port)  # noqa: S311 -- jitter is no secret
+    rng = Random()  # noqa: S311 -- jitter is no secret
     with stop_on_signals() as stop:
         agent.run(observe, lambda: Reporter(order.city, read_token(token_file)), stop, rng, order.first_within_seconds, beat)
 
 
-def _told(host: str, port: int | None) -> agent.Beat:
-    """Who is told of each report: whoever asks at the port, if there is one."""
+def _told(host: str, port: int | None) -> tuple[Callable[[Json], None], agent.Beat]:
+    """Who is told of each report when it is made and when it is answered: whoever asks at the port, if there is one."""
     if port is None:
-        return lambda _was_taken: None
+        return (lambda _report: None), (lambda _was_taken: None)
     from prometheus_client import CollectorRegistry, ProcessCollector  # some megabytes, for those alone who want them
 
+    from agents.node.metrics import NodeMetrics
     from agents.standing import Standing, serve_standing
 
-    standing, registry = Standing(time.monotonic), CollectorRegistry()
+    standing, metrics, registry = Standing(time.monotonic), NodeMetrics(time.monotonic), CollectorRegistry()
     ProcessCollector(registry=registry)
+    registry.register(metrics)
     try:
         serve_standing(host, port, standing, registry)
     except OSError as error:
         sys.exit(f"suanwang agent node: --probe-port {port}: {error.strerror}")
-    return standing.beat
+
+    def beat(was_taken: bool) -> None:
+        standing.beat(was_taken)
+        metrics.answered(was_taken)
+
+    return metrics.observed, beat
 
 
 if __name__ == "__main__":

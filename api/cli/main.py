@@ -24,6 +24,7 @@ _COMMANDS = {
     "costs": "api.cli.jobs:costs",
     "inventory": "api.cli.jobs:inventory",
     "nodes": "api.cli.nodes:nodes",
+    "catalogue": "api.cli.catalogue:app",
     "budgets": "api.cli.budgets:budgets",
     "links": "api.cli.links:links",
     "expenses": "api.cli.expenses:expenses",

@@ -15,6 +15,8 @@ from scheduler.contract.inventory import CardView, NodePage, NodeView, Process
 from scheduler.domain.hardware import Health
 
 GIB = 2**30
+CLOCK_OFF_SECONDS = 60
+"""A node's clock that is further off than this is told of."""
 
 
 def nodes(
@@ -22,12 +24,12 @@ def nodes(
     url: UrlOption = None,
     token_file: TokenOption = None,
     as_: As = DEFAULT_TOKEN,
-    troubled: Annotated[bool, typer.Option(help="Only nodes with a card that is not healthy or is used by others.")] = False,
+    troubled: Annotated[bool, typer.Option(help="Only nodes with something to be looked at.")] = False,
     output: Output = "table",
 ) -> None:
     """Show the nodes, their cards, what ails them, and cards that are in use though no job of the city holds them."""
     with city_of(data, url, token_file, as_, "en") as city:
-        found = [node for node in _all(city) if not troubled or any(map(_troubled, node.accelerators))]
+        found = [node for node in _all(city) if not troubled or _is_troubled(node)]
     if output == "json":
         typer.echo(NodePage(nodes=found).model_dump_json(indent=2))
         return
@@ -44,7 +46,7 @@ def node_table(found: Iterable[NodeView]) -> Table:
         cards = node.accelerators
         counts = (len(cards), sum(card.allocated for card in cards), sum(card.health is Health.HEALTHY for card in cards))
         heard = "never" if node.heard_seconds_ago is None else f"{node.heard_seconds_ago} s ago"
-        troubles = "\n".join(line for card in cards for line in _troubles(card))
+        troubles = "\n".join((*_node_troubles(node), *(line for card in cards for line in _troubles(card))))
         table.add_row(node.cluster, node.hostname, heard, *map(str, counts), escape(troubles))
     return table
 
@@ -57,8 +59,16 @@ def _all(city: Client) -> Iterator[NodeView]:
         yield from page.nodes
 
 
-def _troubled(card: CardView) -> bool:
-    return card.foreign_use or card.health is not Health.HEALTHY
+def _is_troubled(node: NodeView) -> bool:
+    cards = (card.foreign_use or card.health is not Health.HEALTHY for card in node.accelerators)
+    return any(_node_troubles(node)) or any(cards)
+
+
+def _node_troubles(node: NodeView) -> Iterator[str]:
+    ahead = node.clock_ahead_seconds or 0
+    if abs(ahead) > CLOCK_OFF_SECONDS:
+        yield f"its clock is {abs(ahead)} s {'ahead' if ahead > 0 else 'behind'}"
+    yield from (f"probe {probe}: {error}" for probe, error in node.probe_errors.items())
 
 
 def _troubles(card: CardView) -> Iterator[str]:

@@ -17,6 +17,7 @@ from redis.backoff import EqualJitterBackoff
 from agents.signals import stop_on_signals
 from agents.standing import Standing, serve_standing
 from api.city import DEFAULT_PUBLIC_URL
+from api.cli.catalogue import CatalogueOption, catalogue_in_force
 from api.cli.errors import UsageProblemError
 from api.cli.stores import (
     DatabaseFile,
@@ -39,6 +40,7 @@ from scheduler.contract.registry import Role, TokenRequest
 from scheduler.service.dispatcher import Dispatcher, Pace, make_id, utc_now
 from scheduler.service.expiry import Patience
 from scheduler.service.metrics import RoundMetrics
+from scheduler.service.moments import Moments
 from scheduler.service.relay import WINDOW, Relay, RelayMetrics
 from scheduler.store.database import CITY, Database
 from scheduler.store.migrate import ForeignSchemaError, Schema
@@ -70,12 +72,15 @@ def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65_535, help="Port to listen on.")] = 8471,
     public_url: PublicUrl = DEFAULT_PUBLIC_URL,
+    catalogue: CatalogueOption = None,
     wait_seconds: WaitSeconds = 0,
 ) -> None:
     """Serve the API."""
     check_port(host, port)
     source, stores = checked_url(public_url), (database_url(database, database_file), redis_url(redis, redis_file))
-    city = replace(waiting(lambda: open_city(*stores), wait_seconds), public_url=source)
+    known = catalogue_in_force(catalogue)
+    opened = waiting(lambda: open_city(*stores), wait_seconds)
+    city = replace(opened, public_url=source, catalogue=known, moments=Moments(known))
     serve(city, host, port)
 
 
@@ -90,11 +95,12 @@ def dispatcher(
     grace_seconds: Annotated[int, typer.Option(min=31, max=86_400, help="For a silent cluster to come back.")] = 600,
     probe_host: ProbeHost = "127.0.0.1",
     probe_port: ProbePort = None,
+    catalogue: CatalogueOption = None,
     wait_seconds: WaitSeconds = 0,
 ) -> None:
     """Schedule, meter and watch, while this process leads."""
     log_to_stderr()
-    stores = database_url(database, database_file), redis_url(redis, redis_file)
+    stores, known = (database_url(database, database_file), redis_url(redis, redis_file)), catalogue_in_force(catalogue)
     pace = Pace(
         turn=timedelta(seconds=turn_seconds),
         meter=timedelta(seconds=meter_seconds),
@@ -105,7 +111,7 @@ def dispatcher(
     city = waiting(lambda: open_city(*stores), wait_seconds)
     with stop_on_signals() as stop:
         if await_schema(city.database, stop):
-            Dispatcher(city.database, city.live, holder, pace, utc_now, metrics).run(stop, standing.beat)
+            Dispatcher(city.database, city.live, holder, pace, utc_now, metrics, known).run(stop, standing.beat)
 
 
 def relay(

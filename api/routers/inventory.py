@@ -10,11 +10,13 @@ from fastapi import APIRouter, Query
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from api.auth import AgentOnly, Anyone, Principal, Staff
+from api.auth import AgentOnly, Anyone, Staff
 from api.city import City, TheCity
+from api.gate import ThroughGate
 from api.problems import ProblemError
 from api.views import recorded_clusters
 from scheduler.contract.inventory import (
+    MAX_HEALTH_REASONS,
     Accelerator,
     CardView,
     ClassTotal,
@@ -26,15 +28,21 @@ from scheduler.contract.inventory import (
     NodeView,
     ReportAccepted,
 )
-from scheduler.domain.hardware import HardwareClass, Health, shipped_catalogue
+from scheduler.domain.hardware import Catalogue, HardwareClass, Health
 from scheduler.domain.states import ATTEMPT_ACTIVE
+from scheduler.service import cards
 from scheduler.service.snapshot import is_silent
 from scheduler.store.database import CITY
+from scheduler.store.live import NodeKey
 from scheduler.store.tables import AttemptRow, ClusterRow, Json, NodeRow
 
 router = APIRouter(prefix="/v1", tags=["inventory"])
 
 REPORT_SECONDS = 10
+BUSY_REPORT_SECONDS = 20
+"""While many report at once. A node that is not heard for 30 s gets nothing new, so it is not asked for less."""
+UUID_ON_TWO_NODES = "uuid_on_two_nodes"
+"""Why a card is degraded that another node reported first."""
 MAX_PAGE = 200
 FOREIGN_USE_AFTER = timedelta(seconds=60)
 """A reading may be some reports old, and programs need a moment to end: until then the processes of a job are still its own."""
@@ -45,19 +53,26 @@ _SENSORS = (
 
 
 @router.post("/nodes/report", status_code=202)
-def report_node(report: NodeReport, city: TheCity, principal: AgentOnly) -> ReportAccepted:
-    """Take a node's snapshot. Its readings stay in Redis; SQL is written only when what the node can do has changed."""
-    cluster = str(principal.subject)
-    node = (cluster, report.hostname)
+def report_node(gate: ThroughGate, report: NodeReport, city: TheCity, principal: AgentOnly) -> ReportAccepted:
+    """Take a node's snapshot. Its readings stay in Redis; SQL is written only when what the node can do has changed.
+
+    A card whose UUID is at home on another node is degraded here: it must not be given out twice. Where more report at once than
+    this process takes, they are told when to come again (429).
+    """
+    node = (str(principal.subject), report.hostname)
+    now = city.clock()
     if not city.live.is_stale(node, report.boot, report.sequence):
-        capacity = _capacity(report)
-        with city.database.read(principal.scope) as session:
-            known = session.get(NodeRow, node)
-        if known is None or known.capacity != capacity:
-            _store_capacity(city, principal, report.hostname, capacity)
-        sensors = {card.uuid: card.model_dump(include=set(_SENSORS), exclude_none=True) for card in report.accelerators}
-        city.live.heard(node, report.boot, report.sequence, sensors, city.clock())
-    return ReportAccepted(next_report_seconds=REPORT_SECONDS)
+        uuids = {card.uuid for card in report.accelerators}
+        with city.database.read(CITY) as session:  # a card may be at home in another cluster
+            known, homes = session.get(NodeRow, node), cards.homes_of(session, uuids)
+            others = set(homes.values()) - {node}
+            gone = _gone(city, session, others, uuids, now) if others else set()
+        elsewhere = {uuid for uuid, home in homes.items() if home != node}
+        if known is None or gone or uuids - homes.keys() or known.capacity != _capacity(report, city.catalogue, elsewhere):
+            _store_capacity(city, node, report, uuids, gone)
+        city.live.heard(node, report.boot, report.sequence, _readings(report, now), now)
+    seconds = BUSY_REPORT_SECONDS if gate.is_busy else REPORT_SECONDS
+    return ReportAccepted(next_report_seconds=seconds, catalogue_version=city.catalogue.version)
 
 
 @router.get("/inventory")
@@ -71,15 +86,14 @@ def get_inventory(city: TheCity, principal: Anyone) -> Inventory:  # noqa: ARG00
         held = _held_devices(session)
         for node in session.scalars(select(NodeRow)):
             silent = is_silent(heard_at.get((node.cluster_id, node.hostname)), now)
-            cards = [Accelerator.model_validate(card) for card in node.capacity["accelerators"]]
-            for card in cards:
+            for card in map(Accelerator.model_validate, node.capacity["accelerators"]):
                 tally = rows[node.cluster_id, card.hardware_class, card.vendor, card.model]
                 tally.add(node.hostname, card, held[node.cluster_id], silent=silent)
     table = [
         tally.row(cluster, hardware_class, vendor, model, recorded=cluster in recorded)
         for (cluster, hardware_class, vendor, model), tally in sorted(rows.items())
     ]
-    return Inventory(as_of=now, totals=_totals(table), rows=table)
+    return Inventory(as_of=now, catalogue_version=city.catalogue.version, totals=_totals(table), rows=table)
 
 
 @router.get("/nodes")
@@ -102,7 +116,7 @@ def list_nodes(
     heard_at, sensors, now = city.live.heard_at(), city.live.sensors(keys), city.clock()
     views = []
     for node, key in zip(nodes, keys, strict=True):
-        readings = sensors.get(key, {})
+        readings: Json = dict(sensors.get(key, {}))
         heard = heard_at.get(key)
         views.append(
             NodeView(
@@ -114,8 +128,12 @@ def list_nodes(
                 driver_version=node.capacity.get("driver_version"),
                 toolkit_version=node.capacity.get("toolkit_version"),
                 labels=node.capacity["labels"],
+                clock_ahead_seconds=readings.get("clock_ahead_seconds"),
+                probe_errors=readings.get("probe_errors", {}),
                 accelerators=[
-                    _card_view({**card, **_reading(readings, card["uuid"])}, held[node.cluster_id], lately[node.cluster_id])
+                    _card_view(
+                        {**card, **readings.get("cards", {}).get(card["uuid"], {})}, held[node.cluster_id], lately[node.cluster_id]
+                    )
                     for card in node.capacity["accelerators"]
                 ],
             )
@@ -188,10 +206,12 @@ def _totals(rows: list[InventoryRow]) -> list[ClassTotal]:
     ]
 
 
-def _capacity(report: NodeReport) -> Json:
-    """What a node can do, without its readings. The class of a card decides money, so it is ours to say, not the agent's."""
-    catalogue = shipped_catalogue()
-    cards = []
+def _capacity(report: NodeReport, catalogue: Catalogue, elsewhere: Container[str]) -> Json:
+    """What a node can do, without its readings. The class of a card decides money, so it is ours to say, not the agent's.
+
+    Cards that are `elsewhere` at home are not this node's to be given out.
+    """
+    told = []
     for card in report.accelerators:
         identity = catalogue.identify(card.vendor, card.model, card.pci_vendor_id)
         known = card.model_copy(
@@ -199,26 +219,57 @@ def _capacity(report: NodeReport) -> Json:
                 "vendor": identity.vendor,
                 "model": identity.model,
                 "hardware_class": identity.hardware_class,
+                "nominal_memory_bytes": catalogue.nominal_memory_bytes(identity.vendor, identity.model),
                 **dict.fromkeys(_SENSORS),
+                **(_doubled(card) if card.uuid in elsewhere else {}),
             }
         )
-        cards.append(known.model_dump(mode="json", exclude_none=True))
+        told.append(known.model_dump(mode="json", exclude_none=True))
     return {
+        "catalogue_version": catalogue.version,
         "cpu_cores": report.cpu_cores,
         "memory_bytes": report.memory_bytes,
         "driver_version": report.driver_version,
         "toolkit_version": report.toolkit_version,
         "labels": dict(report.labels),
-        "accelerators": cards,
+        "accelerators": told,
     }
 
 
-def _store_capacity(city: City, principal: Principal, hostname: str, capacity: Json) -> None:
-    with city.database.write(principal.scope) as session:
-        cluster = str(principal.subject)
+def _doubled(card: Accelerator) -> Json:
+    health = Health.LOST if card.health is Health.LOST else Health.DEGRADED
+    return {"health": health, "health_reasons": [UUID_ON_TWO_NODES, *card.health_reasons][:MAX_HEALTH_REASONS]}
+
+
+def _gone(city: City, session: Session, nodes: set[NodeKey], uuids: set[str], now: datetime) -> set[NodeKey]:
+    """Which of some nodes keep their cards no longer from another that reports them."""
+    heard_at = city.live.heard_at()
+    return {node for node in nodes if cards.has_gone(session, node, heard_at.get(node), uuids, now)}
+
+
+def _store_capacity(city: City, node: NodeKey, report: NodeReport, uuids: set[str], gone: set[NodeKey]) -> None:
+    now = city.clock()
+    with city.database.write(CITY) as session:
+        cluster, hostname = node
         if session.get(ClusterRow, cluster) is None:
             raise ProblemError("not_found", noun="cluster", id=cluster)
-        session.merge(NodeRow(cluster_id=cluster, hostname=hostname, capacity=capacity, changed_at=city.clock()))
+        known = session.get(NodeRow, node)
+        before = known.capacity if known else None
+        capacity = _capacity(report, city.catalogue, cards.settle(session, node, uuids, gone))
+        if capacity != before:
+            cards.tell_jobs(session, node, before, capacity, now)
+            session.merge(NodeRow(cluster_id=cluster, hostname=hostname, capacity=capacity, changed_at=now))
+
+
+def _readings(report: NodeReport, now: datetime) -> Json:
+    """What is true of a node now and changes by itself: its sensors, what its probes could not see, how far its clock is off."""
+    return {
+        "cards": {
+            card.uuid: card.model_dump(mode="json", include=set(_SENSORS), exclude_none=True) for card in report.accelerators
+        },
+        "probe_errors": {result.probe: result.error for result in report.probes if result.error},
+        "clock_ahead_seconds": round((report.observed_at - now).total_seconds()),
+    }
 
 
 def _card_view(card: Json, held: Container[str], lately: Container[str]) -> CardView:
@@ -235,8 +286,3 @@ def _held_devices(session: Session, ended_after: datetime | None = None) -> defa
     for attempt in session.scalars(select(AttemptRow).where(which)):
         held[attempt.cluster_id].update(device for placement in attempt.placements for device in placement["devices"])
     return held
-
-
-def _reading(readings: object, uuid: str) -> Json:
-    found = readings.get(uuid, {}) if isinstance(readings, dict) else {}
-    return dict(found)

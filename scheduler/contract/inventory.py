@@ -10,6 +10,7 @@ from scheduler.domain.hardware import HardwareClass, Health
 from scheduler.domain.mig import MAX_SLICES, PROFILE
 
 MAX_ACCELERATORS = 128
+MAX_HEALTH_REASONS = 16
 MAX_PROCESSES = 32
 """Told of one card."""
 
@@ -64,8 +65,10 @@ class Accelerator(Wire):
     hardware_class: HardwareClass
     uuid: Annotated[str, StringConstraints(min_length=1, max_length=128)]
     memory_bytes: Count
+    nominal_memory_bytes: Count | None = None
+    """What its model is sold with, as the city's catalogue says; tools report a little less."""
     health: Health = Health.HEALTHY
-    health_reasons: Annotated[list[Text], Field(max_length=16)] = Field(default_factory=list)
+    health_reasons: Annotated[list[Text], Field(max_length=MAX_HEALTH_REASONS)] = Field(default_factory=list)
     link_island: Annotated[int, Field(ge=0, lt=MAX_ACCELERATORS)] | None = None
     """Cards of a node with equal numbers are joined by links (NVLink, HCCS), directly or through a switch."""
     link_count: Annotated[int, Field(ge=0, le=64)] | None = None
@@ -132,9 +135,10 @@ class NodeReport(Wire):
 
 
 class ReportAccepted(Wire):
-    """The answer to a report: when to send the next one, jitter included by the agent."""
+    """The answer to a report: when to send the next one, jitter included by the agent, and which catalogue named its cards."""
 
     next_report_seconds: Count
+    catalogue_version: str
 
 
 class InstanceCount(Wire):
@@ -179,6 +183,8 @@ class Inventory(Wire):
     """The network's cards: totals by class, rows by cluster, vendor and model."""
 
     as_of: Moment
+    catalogue_version: str
+    """Of the catalogue in force, by which cards are named (`GET /v1/catalogue`)."""
     totals: list[ClassTotal]
     rows: list[InventoryRow]
 
@@ -203,6 +209,10 @@ class NodeView(Wire):
     driver_version: str | None = None
     toolkit_version: str | None = None
     labels: dict[str, str]
+    clock_ahead_seconds: int | None = None
+    """How far the node's clock was ahead of the city's when it last reported, below zero if behind. Nothing is reckoned by it."""
+    probe_errors: dict[str, str] = Field(default_factory=dict)
+    """What the node agent's probes could not see, by probe."""
     accelerators: list[CardView]
 
 

@@ -51,6 +51,15 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "zh": "{value!r} 小于零:金额不得为负",
     },
     "expense_out_of_bounds": {"en": "an expense is more than 0 and at most {most} CNY", "zh": "费用须大于 0 且不超过 {most} 元"},
+    # the hardware catalogue
+    "catalogue_name_claimed": {
+        "en": "{vendor} {name!r} is claimed by two models: {model!r} has it already, and one name leads to one model",
+        "zh": "{vendor} 的名称 {name!r} 已属于型号 {model!r},一个名称只能对应一个型号",
+    },
+    "catalogue_two_classes": {
+        "en": "{vendor} is {said} here and {known} elsewhere: all cards of a vendor are of one class",
+        "zh": "{vendor} 在此为 {said},别处为 {known}:同一厂商的加速卡只能属于一个类别",
+    },
     # who
     "uscc_malformed": {
         "en": "not a unified social credit code: 18 characters of digits and capital letters without I, O, S, V and Z are needed",

@@ -6,10 +6,13 @@ vendor and model, by PCI vendor id as a fallback, and is `unknown` otherwise.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date
 from enum import StrEnum
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
+
+from scheduler.domain.faults import Fault
 
 
 class HardwareClass(StrEnum):
@@ -49,7 +52,11 @@ class KubernetesResource:
 
 @dataclass(frozen=True, slots=True)
 class CatalogueEntry:
-    """One schedulable device as its vendor's tool names it. `tflops_fp16` is informative only: money never depends on it."""
+    """One schedulable device as its vendor's tool names it. `tflops_fp16` is informative only: money never depends on it.
+
+    `link` is how such cards of a node are joined, `link_gigabytes_per_second` the sum of both directions; `verified_on` is when the
+    row was last compared with its source.
+    """
 
     model: str
     vendor: str
@@ -59,6 +66,9 @@ class CatalogueEntry:
     tflops_fp16: float | None
     source: str
     confidence: str
+    link: str | None = None
+    link_gigabytes_per_second: int | None = None
+    verified_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +133,8 @@ class Catalogue:
 
 
 def parse_catalogue(document: Mapping[str, Any]) -> Catalogue:
-    """A catalogue from its YAML document. Raises ValueError when two entries of one vendor claim the same name."""
-    entries = tuple(_entry(row) for row in document["models"])
+    """A catalogue from its YAML document. Raises Fault when two entries of one vendor claim the same name."""
+    entries = tuple(_entry(row, document.get("verified_on")) for row in document["models"])
     return Catalogue(
         version=str(document["version"]),
         entries=entries,
@@ -132,6 +142,25 @@ def parse_catalogue(document: Mapping[str, Any]) -> Catalogue:
         vendor_by_pci={str(pci): (row["vendor"], HardwareClass(row["class"])) for pci, row in document["pci_vendors"].items()},
         kubernetes_resources=tuple(map(_resource, document.get("kubernetes_resources", ()))),
         ray_resources={row["vendor"]: row["name"] for row in document.get("ray_resources", ())},
+    )
+
+
+def extended(base: Catalogue, own: Catalogue) -> Catalogue:
+    """`base` with the rows of `own`, which take the place of those of the same vendor and model, PCI id or name.
+
+    Raises Fault where a name that a row of `base` has for itself is claimed by another one of `own`.
+    """
+    told = {(entry.vendor.casefold(), entry.model.casefold()) for entry in own.entries}
+    kept = tuple(entry for entry in base.entries if (entry.vendor.casefold(), entry.model.casefold()) not in told)
+    entries = (*kept, *own.entries)
+    names = {row.name for row in own.kubernetes_resources}
+    return Catalogue(
+        version=f"{base.version}+{own.version}",
+        entries=entries,
+        by_name=_index(entries, first=-len(kept)),
+        vendor_by_pci={**base.vendor_by_pci, **own.vendor_by_pci},
+        kubernetes_resources=(*own.kubernetes_resources, *(row for row in base.kubernetes_resources if row.name not in names)),
+        ray_resources={**base.ray_resources, **own.ray_resources},
     )
 
 
@@ -150,7 +179,7 @@ def _resource(row: Mapping[str, Any]) -> KubernetesResource:
     return KubernetesResource(row["name"], row["vendor"], None if unit is None else ResourceUnit(unit), row["source"])
 
 
-def _entry(row: Mapping[str, Any]) -> CatalogueEntry:
+def _entry(row: Mapping[str, Any], verified_on: date | None) -> CatalogueEntry:
     return CatalogueEntry(
         model=row["model"],
         vendor=row["vendor"],
@@ -160,14 +189,19 @@ def _entry(row: Mapping[str, Any]) -> CatalogueEntry:
         tflops_fp16=row.get("tflops_fp16"),
         source=row["source"],
         confidence=row["confidence"],
+        link=row.get("link"),
+        link_gigabytes_per_second=row.get("link_gigabytes_per_second"),
+        verified_on=row.get("verified_on") or verified_on,
     )
 
 
-def _index(entries: Iterable[CatalogueEntry]) -> dict[tuple[str, str], CatalogueEntry]:
+def _index(entries: Iterable[CatalogueEntry], first: int = 0) -> dict[tuple[str, str], CatalogueEntry]:
+    """By vendor and name. `first` is the number of the first row, as an error tells it."""
     index: dict[tuple[str, str], CatalogueEntry] = {}
-    for entry in entries:
+    for number, entry in enumerate(entries, first):
         for name in (entry.model, *entry.aliases):
             key = (entry.vendor.casefold(), name.casefold())
             if index.setdefault(key, entry) is not entry:
-                raise ValueError(f"catalogue: {entry.vendor} {name!r} is claimed by two models")
+                known = index[key].model
+                raise Fault("catalogue_name_claimed", field=f"models[{number}]", vendor=entry.vendor, name=name, model=known)
     return index

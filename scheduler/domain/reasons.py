@@ -324,6 +324,14 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "zh": "授权给 {cluster}:{nodes} 个节点 × {per_node} × {what}",
     },
     "started": {"en": "running in {cluster}", "zh": "在 {cluster} 运行"},
+    "cards_degraded": {
+        "en": "{cards} of its cards on {node} are no longer healthy ({why}): it goes on, and nothing new is placed on them",
+        "zh": "其在 {node} 上的 {cards} 张卡不再健康({why}):作业继续运行,这些卡不再接受新作业",
+    },
+    "cards_missing": {
+        "en": "{cards} of its cards on {node} are no longer reported: it goes on until its cluster says that it has ended",
+        "zh": "其在 {node} 上的 {cards} 张卡不再上报:在所在集群报告其结束之前,作业视为继续运行",
+    },
     "succeeded": {"en": "finished successfully", "zh": "成功结束"},
     "array_succeeded": {"en": "all {tasks} tasks finished successfully", "zh": "全部 {tasks} 个任务成功结束"},
     "array_failed": {"en": "{failed} of {tasks} tasks failed", "zh": "{tasks} 个任务中有 {failed} 个失败"},

@@ -18,7 +18,7 @@ from scheduler.contract.job import JobSpec
 from scheduler.contract.registry import Contract, Launcher, PricedItem
 from scheduler.contract.sync import Placement
 from scheduler.domain.clock import rfc3339
-from scheduler.domain.hardware import HardwareClass, shipped_catalogue
+from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.money import charge_up_to, format_cny, parse_cny
 from scheduler.domain.states import AttemptState
 from scheduler.service.journal import Body, Context, Journal
@@ -190,7 +190,7 @@ class Account:
             "hardware_class": attempt.hardware_class,
             "vendor": attempt.vendor,
             "model": attempt.model,
-            "catalogue_version": shipped_catalogue().version,
+            "catalogue_version": attempt.catalogue_version,
             "item": item.value,
             "activity": self.spec.activity.value,
             "period_start": rfc3339(start),

@@ -24,6 +24,7 @@ from scheduler.contract.job import JobSpec
 from scheduler.contract.sync import Placement
 from scheduler.contract.window import WindowKind
 from scheduler.domain.clock import to_micros
+from scheduler.domain.hardware import Catalogue
 from scheduler.domain.ids import RANDOM_BYTES, new_id
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, AttemptState, JobState
@@ -48,7 +49,7 @@ from scheduler.service.tags import claim_day
 from scheduler.service.tasks import active_tasks, may_wait, task_of, waits
 from scheduler.store.database import CITY, Database
 from scheduler.store.live import Live, NodeKey
-from scheduler.store.tables import AttemptRow, CounterRow, JobRow
+from scheduler.store.tables import AttemptRow, CounterRow, JobRow, NodeRow
 
 log = logging.getLogger(__name__)
 
@@ -79,14 +80,16 @@ class Dispatcher:
         pace: Pace,
         clock: Callable[[], datetime],
         metrics: RoundMetrics | None = None,
+        catalogue: Catalogue | None = None,
     ) -> None:
+        """`catalogue` instead of the shipped one."""
         self._database = database
         self._live = live
         self._holder = holder
         self._pace = pace
         self._clock = clock
         self._metrics = metrics or RoundMetrics()
-        self._mirror = Mirror()
+        self._mirror = Mirror(catalogue)
 
     def run(self, stop: Event, beat: Callable[[bool], None]) -> None:
         """Take turns until told to stop; then give the lead back. Trouble with a store is logged and the next turn tries again.
@@ -225,6 +228,7 @@ def _grant(session: Session, registry: Registry, fleet: Fleet, grant: Grant, com
     if not waits(job):
         return False
     spec, place = JobSpec.model_validate(job.spec), grant.place
+    placements = _placements(fleet, place)
     cluster = fleet.clusters[place.cluster]
     kind = None if place.kind == NO_KIND else fleet.kinds[place.kind]
     contract = registry.contract_for(job.tenant_id, registry.clusters[cluster].provider, spec.contract, claim_day(now))
@@ -236,10 +240,11 @@ def _grant(session: Session, registry: Registry, fleet: Fleet, grant: Grant, com
         number=job.attempts + 1,
         task=index,
         state=AttemptState.GRANTED,
-        placements=[placement.model_dump(mode="json") for placement in _placements(fleet, place)],
+        placements=[placement.model_dump(mode="json") for placement in placements],
         vendor=kind.vendor if kind else None,
         model=kind.model if kind else None,
         hardware_class=kind.hardware_class if kind else None,
+        catalogue_version=_catalogue_version(session, cluster, placements[0].node),
         cards=place.cards(),
         cores=sum(part.cpu_milli for part in place.allocations) // 1000,
         contract_id=contract.id if contract else None,
@@ -269,6 +274,12 @@ def _granted(cluster: str, grant: Grant, spec: JobSpec) -> Reason:
     what = "CPU" if asked.per_node == 0 else "cards"
     per_node = asked.per_node or asked.cpus
     return Reason("granted", {"cluster": cluster, "nodes": grant.place.nodes, "per_node": per_node, "what": what})
+
+
+def _catalogue_version(session: Session, cluster: str, hostname: str) -> str | None:
+    """Of the catalogue by which the city named a node's cards; None for a node that has not reported since it is noted."""
+    version = NodeRow.capacity["catalogue_version"].as_string()
+    return session.scalar(select(version).where(NodeRow.cluster_id == cluster, NodeRow.hostname == hostname))
 
 
 def _placements(fleet: Fleet, place: Place) -> list[Placement]:

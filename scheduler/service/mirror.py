@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from scheduler.contract.job import JobSpec
 from scheduler.domain.clock import to_micros
-from scheduler.domain.hardware import shipped_catalogue
+from scheduler.domain.hardware import Catalogue, shipped_catalogue
 from scheduler.domain.reasons import Reason
 from scheduler.domain.states import ATTEMPT_ACTIVE, JOB_FINAL, JOB_WAITING, AttemptState
 from scheduler.domain.tasks import index_of, job_of, task_name
@@ -114,9 +114,11 @@ class _Known:
 class Mirror:
     """One reader's picture of the city. Not to be shared between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
+        """`catalogue` instead of the shipped one."""
         self.state = State(Fleet.of([]))
         self._nodes = Nodes()
+        self._catalogue = catalogue or shipped_catalogue()
         self._known: _Known | None = None
         self._touched: set[str] = set()
 
@@ -409,7 +411,7 @@ class Mirror:
         known, state = self._there, self.state
         granted = Counter(known.active[job].attempt.cluster_id for job in known.granted)
         state.links = {way: link.mbps for way, link in known.registry.links.items()}
-        state.throughput = shipped_catalogue().throughput_gflops()
+        state.throughput = self._catalogue.throughput_gflops()
         state.in_flight = {each.id: InFlight(granted[each.id], each.max_in_flight) for each in known.registry.clusters.values()}
 
     def _look_at_checkpoints(self, session: Session, now: datetime) -> None:

@@ -7,6 +7,7 @@ from threading import Lock
 
 from sqlalchemy import func, select
 
+from scheduler.domain.hardware import Catalogue
 from scheduler.engine.fleet import Fleet
 from scheduler.engine.runs import Runs
 from scheduler.engine.snapshot import Snapshot
@@ -29,9 +30,10 @@ class Moment:
 class Moments:
     """Safe to be shared between threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
+        """`catalogue` instead of the shipped one."""
         self._lock = Lock()
-        self._mirror = Mirror()
+        self._mirror = Mirror(catalogue)
         self._sizes: tuple[object, Fleet] | None = None
         self._registry: tuple[Version, Registry] | None = None
 

@@ -123,7 +123,7 @@ def node_of(row: NodeRow, usable: tuple[Health, ...], *, live: bool) -> Node:
 
 def _devices(card: Accelerator, usable: tuple[Health, ...]) -> Iterator[Card]:
     """The card itself or, in MIG mode, its instances. Links do not reach between instances."""
-    nominal = shipped_catalogue().nominal_memory_bytes(card.vendor, card.model)
+    nominal = card.nominal_memory_bytes or shipped_catalogue().nominal_memory_bytes(card.vendor, card.model)
     whole = Kind(card.vendor, card.model, card.hardware_class, nominal or card.memory_bytes)
     healthy = card.health in usable
     if card.mig is None:

@@ -89,6 +89,14 @@ class NodeRow(ClusterOwned, Base):
     changed_at: Mapped[datetime]
 
 
+class DeviceRow(ClusterOwned, Base):
+    """On which node a card is at home: the first that reported its UUID, for as long as it does."""
+
+    __tablename__ = "devices"
+    uuid: Mapped[str] = mapped_column(String(128), primary_key=True)
+    hostname: Mapped[str] = mapped_column(String(255))
+
+
 class TenantRow(Base):
     __tablename__ = "tenants"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -259,6 +267,8 @@ class AttemptRow(TenantOwned, ClusterOwned, Base):
     vendor: Mapped[str | None]
     model: Mapped[str | None]
     hardware_class: Mapped[str | None] = mapped_column(String(20))
+    catalogue_version: Mapped[str | None]
+    """Of the catalogue that said so when it was granted: what its cards are does not change while it runs, nor afterwards."""
     cards: Mapped[int]
     """Cards, or instances of `mig`."""
     cores: Mapped[int]

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from scheduler.domain.hardware import shipped_catalogue
 from scheduler.store.database import CITY
 from scheduler.store.tables import NodeRow
 from tests.api.world import START, World, card, problem
@@ -23,7 +24,8 @@ def _changed_at(world: World, hostname: str = "node-1") -> Any:
 
 
 def test_an_empty_city_has_an_empty_inventory(world: World) -> None:
-    assert world.get("/v1/inventory") == {"as_of": "2026-11-21T08:00:00.000000Z", "totals": [], "rows": []}
+    empty = {"as_of": "2026-11-21T08:00:00.000000Z", "catalogue_version": shipped_catalogue().version, "totals": [], "rows": []}
+    assert world.get("/v1/inventory") == empty
     assert world.get("/v1/nodes") == {"nodes": [], "next": None}
 
 

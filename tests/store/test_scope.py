@@ -13,6 +13,7 @@ from scheduler.store.tables import (
     Base,
     ClusterOwned,
     CostRecordRow,
+    DeviceRow,
     ExpenseRow,
     JobCostRow,
     JobEventRow,
@@ -48,6 +49,7 @@ def add_rows(session: Session, number: int, tenant: str, cluster: str) -> None:
     job = add_job(session, tenant)
     attempt = add_attempt(session, job, cluster_id=cluster)
     session.add(WindowRow(id=f"win-{number}", cluster_id=cluster, starts_at=NOW, ends_at=NOW, body={}, created_at=NOW))
+    session.add(DeviceRow(uuid=f"GPU-{number}", cluster_id=cluster, hostname="n1"))
     session.add(LogRow(attempt_id=attempt.id, tenant_id=tenant, start=0, size=1, text="x"))
     session.add(SubsidyUseRow(programme="shenzhen-training", year=2026, tenant_id=tenant, used_micros=1))
     session.add(CostRecordRow(sequence=number, tenant_id=tenant, job_id=job.id, payload="{}", hash="0"))
@@ -76,7 +78,7 @@ def owners_of(session: Session, row: type[Any], owner: str) -> set[str]:
 
 def test_every_owned_table_is_covered() -> None:
     assert len(TENANT_TABLES) >= 7
-    assert CLUSTER_TABLES == ["AttemptRow", "NodeRow", "WindowRow"]
+    assert CLUSTER_TABLES == ["AttemptRow", "DeviceRow", "NodeRow", "WindowRow"]
 
 
 @pytest.mark.parametrize(("name", "owner"), CASES)

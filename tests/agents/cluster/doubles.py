@@ -158,7 +158,7 @@ class MemoryCity:
     def report(self, report: NodeReport) -> ReportAccepted:
         self._answer_or_fail()
         self.reports.append(report)
-        return ReportAccepted(next_report_seconds=10)
+        return ReportAccepted(next_report_seconds=10, catalogue_version="1")
 
     def _answer_or_fail(self) -> None:
         if self.trouble is not None:

@@ -41,6 +41,7 @@ int nvmlDeviceGetCount_v2(unsigned *count) {
     return SUCCESS;
 }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, card **out) { *out = &cards[index]; return SUCCESS; }
+int nvmlDeviceGetIndex(card *c, unsigned *index) { *index = (unsigned)(c - cards); return SUCCESS; }
 int nvmlDeviceGetName(card *c, char *out, unsigned size) { strncpy(out, c->name, size); return SUCCESS; }
 int nvmlDeviceGetUUID(card *c, char *out, unsigned size) { strncpy(out, c->uuid, size); return SUCCESS; }
 int nvmlDeviceGetPciInfo_v3(card *c, pci_info *out) {

@@ -474,6 +474,7 @@ def test_the_real_binding_reads_a_library(mock_library: Path) -> None:
         "hardware_class": "foreign",
         "uuid": "GPU-0",
         "memory_bytes": 85_520_809_984,
+        "nominal_memory_bytes": None,
         "health": "healthy",
         "health_reasons": [],
         "link_island": 0,
