@@ -119,8 +119,8 @@ def _cause(job: Job, said: Said) -> Cause | None:
     """Why it failed, unless the program ended by itself."""
     if said.ended is not None:
         return said.ended.cause
-    message = job.message or ""
-    if any(mark in message for mark in OUT_OF_MEMORY_MARKS):
+    # Of a payload that ended without a word Ray's message is the end of the job's log, and not Ray's own.
+    if job.driver_exit_code is None and any(mark in (job.message or "") for mark in OUT_OF_MEMORY_MARKS):
         return Cause.OUT_OF_MEMORY
     if (cause := CAUSES.get(job.error_type or "")) is not None:
         return cause

@@ -387,13 +387,25 @@ def test_a_gang_has_a_log_for_each_rank_and_says_who_failed_first(tmp_path: Path
         (None, {"error_type": "RUNTIME_ENV_SETUP_FAILURE", "message": "no such package"}, Cause.LAUNCH_REFUSED, "no such package"),
         (None, {"error_type": "JOB_SUPERVISOR_ACTOR_START_TIMEOUT", "message": "too late"}, Cause.NOT_PLACED, "too late"),
         (None, {"error_type": "JOB_SUPERVISOR_ACTOR_UNSCHEDULABLE", "message": "nowhere"}, Cause.NOT_PLACED, "nowhere"),
-        (None, {"error_type": "JOB_SUPERVISOR_ACTOR_DIED", "message": "its node has died"}, Cause.NODE_LOST, "its node has died"),
         (
             None,
-            {"error_type": "JOB_SUPERVISOR_ACTOR_DIED", "message": "killed, the node running low on memory"},
+            {
+                "error_type": "JOB_SUPERVISOR_ACTOR_DIED",
+                "message": "Job supervisor actor died: The actor died unexpectedly.\n\tpid: 7\nmissing too many heartbeats",
+            },
+            Cause.NODE_LOST,
+            "Job supervisor actor died: The actor died unexpectedly. … missing too many heartbeats",
+        ),
+        (
+            None,
+            {
+                "error_type": "JOB_SUPERVISOR_ACTOR_UNKNOWN_FAILURE",
+                "message": "Unexpected error occurred: 1 worker(s) were killed due to the node running low on memory. Memory on …",
+            },
             Cause.OUT_OF_MEMORY,
             "the program was killed for the memory it used",
         ),
+        (None, {"driver_exit_code": -9, "message": "its log: print('low on memory')"}, None, "the program exited with code 137"),
         ({"cause": "a cause of a later release"}, {"driver_exit_code": 1}, None, "the program exited with code 1"),
     ],
 )
