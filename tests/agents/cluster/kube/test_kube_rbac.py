@@ -1,6 +1,7 @@
 """The chart's Role is what the launcher calls, no more and no less: run through on the double, which notes every request."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tests.agents.cluster.kube.world import Kube
 from tests.chart.helm import Document, rendered
 
 AGENT = "agent-token"
+DOCUMENT = Path(__file__).parents[4] / "docs" / "kubernetes.md"
 KUEUE, VOLCANO = {"kueue": {"queue": "q"}}, {"volcano": {"queue": "q"}}
 
 Config = Mapping[str, object]
@@ -136,3 +138,15 @@ def test_auto_is_granted_what_each_way_is_and_a_look_at_all() -> None:
     ways = [granted({"gang": way}) for way in ("suspend", "scheduler", VOLCANO, KUEUE)]
     looks = {("list", f"{kind.plural}.{kind.group}", False) for kind in (KUEUE_LOCAL_QUEUES, VOLCANO_POD_GROUPS, POD_GROUPS[0])}
     assert granted({"gang": "auto"}) == set().union(*ways) | looks
+
+
+def test_the_document_says_what_the_chart_grants() -> None:
+    section = DOCUMENT.read_text("utf-8").partition("## Permissions")[2].partition("\n## ")[0]
+    role, _, cluster_role = section.partition("ClusterRole")
+    documented = {
+        (verb, resource if group == "core" else f"{resource}.{group.strip('`')}", whole)
+        for whole, text in ((False, role), (True, cluster_role))
+        for group, resource, verbs in re.findall(r"^\| (\S+) \| `(\S+)` \| ([a-z, ]+) \|", text, re.MULTILINE)
+        for verb in verbs.split(", ")
+    }
+    assert documented == granted({"gang": "auto"}) | granted({"gang": "auto", "kind": "rayjob"})
