@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from agents.terms import TIMEOUT_SECONDS, CityRefusedError, CityUnavailableError, read_token, retry_after_seconds
 from scheduler.contract.inventory import NodeReport, ReportAccepted
-from scheduler.contract.sync import LogChunk, LogPosition, SyncRequest, SyncResponse, Watched
+from scheduler.contract.sync import LogChunks, LogPositions, SyncRequest, SyncResponse, Watched
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -62,8 +62,8 @@ class City:
         path = f"/v1/clusters/{cluster}/watch"
         return self._ask(path, Watched, self._http.build_request("GET", path, params=query, timeout=wait_seconds + TIMEOUT_SECONDS))
 
-    def append_log(self, cluster: str, chunk: LogChunk) -> LogPosition:
-        return self._post(f"/v1/clusters/{cluster}/logs", chunk, LogPosition)
+    def append_logs(self, cluster: str, chunks: LogChunks) -> LogPositions:
+        return self._post(f"/v1/clusters/{cluster}/logs", chunks, LogPositions)
 
     def _post(self, path: str, body: BaseModel, answer: type[Answer]) -> Answer:
         content = body.model_dump_json(by_alias=True)

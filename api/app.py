@@ -21,6 +21,7 @@ from api.routers import (
     inventory,
     jobs,
     links,
+    logs,
     metrics,
     prices,
     queues,
@@ -60,6 +61,7 @@ def build_app() -> FastAPI:
     problems.install(app)
     for noun in (
         jobs,
+        logs,
         answers,
         inventory,
         catalogue,

@@ -9,6 +9,7 @@ from fastapi import Depends, Request
 
 from api.waiting import Waiting
 from scheduler.domain.hardware import Catalogue, shipped_catalogue
+from scheduler.service.logs import LogKey, Mark, marks
 from scheduler.service.moments import Moments
 from scheduler.service.sync import revisions
 from scheduler.store.database import Database
@@ -32,12 +33,15 @@ class City:
     """Agents that wait until what their cluster must run has changed."""
     catalogue: Catalogue = field(default_factory=shipped_catalogue)
     """What the cards that nodes report are, and of which class."""
+    logs: Waiting[LogKey, Mark] = field(default_factory=lambda: Waiting(marks))
+    """Readers that wait until a log goes on."""
     public_url: str = DEFAULT_PUBLIC_URL
     """The city's address as others know it, without a slash at its end: the `source` of its events."""
 
     def close_waiting(self) -> None:
         """Answer every request that waits for a change: the process is asked to end."""
         self.watches.close()
+        self.logs.close()
 
 
 def _city(request: Request) -> City:

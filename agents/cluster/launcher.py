@@ -28,10 +28,14 @@ class LaunchRefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LogPiece:
-    """Bytes `start` to `start + len(data)` of all that a rank has printed. A rank is one node of a gang, in the order placed."""
+    """Bytes `start` to `start + len(data)` of all that a rank has printed. A rank is one node of a gang, in the order placed.
+
+    `end` is how many bytes it has printed so far, where the launcher knows.
+    """
 
     start: int
     data: bytes = b""
+    end: int | None = None
 
 
 class Launcher(Protocol):

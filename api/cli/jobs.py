@@ -1,4 +1,4 @@
-"""An enterprise's commands: submit, look, cancel, logs, costs, inventory."""
+"""An enterprise's commands: submit, look, cancel, costs, inventory."""
 
 import json
 from collections.abc import Iterator
@@ -113,20 +113,6 @@ def cancel(
     """Cancel a job."""
     with city_of(data, url, token_file, as_, language) as city:
         _show_job(city.cancel(job_id), output)
-
-
-def logs(
-    job_id: JobId,
-    data: DataOption = None,
-    url: UrlOption = None,
-    token_file: TokenOption = None,
-    as_: As = DEFAULT_TOKEN,
-    attempt: Annotated[int | None, typer.Option(min=1, help="Which attempt; by default the latest.")] = None,
-    task: Annotated[int | None, typer.Option(min=0, help="Which task of an array, by its index.")] = None,
-) -> None:
-    """Print a job's log."""
-    with city_of(data, url, token_file, as_, "en") as city:
-        typer.echo(city.log(job_id, attempt, task).text, nl=False)
 
 
 def costs(

@@ -20,7 +20,7 @@ _COMMANDS = {
     "explain": "api.cli.answers:explain",
     "tasks": "api.cli.jobs:tasks",
     "cancel": "api.cli.jobs:cancel",
-    "logs": "api.cli.jobs:logs",
+    "logs": "api.cli.logs:logs",
     "costs": "api.cli.jobs:costs",
     "inventory": "api.cli.jobs:inventory",
     "nodes": "api.cli.nodes:nodes",

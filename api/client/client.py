@@ -93,8 +93,21 @@ class Client:
     def events(self, job_id: str, limit: int = 200, task: int | None = None) -> EventPage:
         return self._get(f"/v1/jobs/{job_id}/events", EventPage, limit=limit, task=task)
 
-    def log(self, job_id: str, attempt: int | None = None, task: int | None = None) -> LogView:
-        return self._get(f"/v1/jobs/{job_id}/logs", LogView, attempt=attempt, task=task)
+    def log(
+        self,
+        job_id: str,
+        attempt: int | None = None,
+        task: int | None = None,
+        *,
+        rank: int = 0,
+        offset: int = 0,
+        limit: int | None = None,
+        wait_seconds: int = 0,
+    ) -> LogView:
+        """A stretch of what a rank printed, waiting for so many seconds where there is nothing at `offset` yet."""
+        asked = {"attempt": attempt, "task": task, "rank": rank, "offset": offset, "limit": limit, "wait_seconds": wait_seconds}
+        response = self._request("GET", f"/v1/jobs/{job_id}/logs", query=asked, wait_seconds=wait_seconds)
+        return _read(response, LogView)
 
     def costs(self, job_id: str) -> JobCosts:
         return self._get(f"/v1/jobs/{job_id}/costs", JobCosts)
@@ -244,11 +257,13 @@ class Client:
         key: str | None = None,
         query: Query | None = None,
         accept: str = "application/json",
+        wait_seconds: int = 0,
     ) -> httpx.Response:
         headers = {"Accept": accept, **({"Idempotency-Key": key} if key else {})}
         params = {name: value for name, value in (query or {}).items() if value is not None}
         try:
-            response = self._http.request(method, path, json=body, headers=headers, params=params)
+            timeout = TIMEOUT_SECONDS + wait_seconds
+            response = self._http.request(method, path, json=body, headers=headers, params=params, timeout=timeout)
         except httpx.TransportError as error:
             raise ApiUnreachableError(f"{self._http.base_url} does not answer ({type(error).__name__})") from error
         if response.is_success:

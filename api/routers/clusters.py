@@ -13,19 +13,18 @@ from api.city import TheCity
 from api.problems import ProblemError
 from scheduler.contract.registry import Cluster, ClusterView, Launcher
 from scheduler.contract.sync import (
-    MAX_LOG_BYTES,
     MAX_WATCH_SECONDS,
-    LogChunk,
-    LogPosition,
+    LogChunks,
+    LogPositions,
     Revision,
     SyncRequest,
     SyncResponse,
     Watched,
 )
 from scheduler.domain.states import ATTEMPT_ACTIVE
+from scheduler.service.logs import append
 from scheduler.service.snapshot import is_silent
 from scheduler.service.sync import ClusterTakenError, desired, observe, revision_of, revisions
-from scheduler.store.agent_tables import LogRow
 from scheduler.store.tables import AttemptRow, ClusterRow, NodeRow
 
 router = APIRouter(prefix="/v1/clusters", tags=["clusters"])
@@ -110,19 +109,11 @@ async def watch_cluster(
 
 
 @router.post("/{cluster_id}/logs")
-def append_log(cluster_id: str, chunk: LogChunk, city: TheCity, principal: AgentOnly) -> LogPosition:
-    """Append to an attempt's log. A chunk that does not start where the log ends is not taken: the answer says where to go on."""
+def append_logs(cluster_id: str, body: LogChunks, city: TheCity, principal: AgentOnly) -> LogPositions:
+    """Take what runs have printed. A piece that begins before its log ends is not taken: the answer says where to go on."""
     _own(principal, cluster_id)
     with city.database.write(principal.scope) as session:
-        attempt = session.get(AttemptRow, chunk.attempt, with_for_update=True)
-        if attempt is None or attempt.fencing_token != chunk.fencing_token:
-            raise ProblemError("not_found", noun="attempt", id=chunk.attempt)
-        end = int(session.scalar(select(func.coalesce(func.sum(LogRow.size), 0)).where(LogRow.attempt_id == attempt.id)) or 0)
-        size = len(chunk.text.encode())
-        if chunk.offset == end and size and end < MAX_LOG_BYTES:
-            session.add(LogRow(attempt_id=attempt.id, tenant_id=attempt.tenant_id, start=end, size=size, text=chunk.text))
-            end += size
-    return LogPosition(next_offset=end, full=end >= MAX_LOG_BYTES)
+        return LogPositions(positions=append(session, body.chunks))
 
 
 def _own(principal: Principal, cluster_id: str) -> None:

@@ -20,7 +20,6 @@ from api.views import attempt_view, cost_summaries, event_view, job_views, recor
 from scheduler.contract.cost import CostRecord, JobCosts
 from scheduler.contract.job import AttemptPage, EventPage, JobPage, JobSpec, JobView, TaskPage
 from scheduler.contract.problem import FieldError
-from scheduler.contract.sync import MAX_LOG_BYTES, LogView
 from scheduler.domain.clock import rfc3339
 from scheduler.domain.money import format_cny
 from scheduler.domain.states import JOB_FINAL, JobState
@@ -34,7 +33,6 @@ from scheduler.service.registry import declared_queues
 from scheduler.service.settlements import settled_micros
 from scheduler.service.snapshot import queued_job
 from scheduler.service.tasks import pending
-from scheduler.store.agent_tables import LogRow
 from scheduler.store.tables import (
     AttemptRow,
     ClusterRow,
@@ -181,36 +179,6 @@ def list_events(
         events = session.scalars(query).all()
         following = str(events[-1].id) if len(events) == limit else None
         return EventPage(events=[event_view(event, language) for event in events], next=following)
-
-
-@router.get("/{job_id}/logs")
-def get_log(
-    job_id: str,
-    city: TheCity,
-    principal: TenantOrStaff,
-    attempt: Annotated[int | None, Query(ge=1, le=MAX_ATTEMPTS)] = None,
-    task: Task = None,
-) -> LogView:
-    """The log of one attempt, by default the latest, of the job or of one task of it, as far as its cluster has sent it."""
-    query = select(AttemptRow).where(AttemptRow.job_id == job_id).order_by(AttemptRow.number.desc()).limit(1)
-    if attempt is not None:
-        query = query.where(AttemptRow.number == attempt)
-    if task is not None:
-        query = query.where(AttemptRow.task == task)
-    with city.database.read(principal.scope) as session:
-        find_job(session, job_id)
-        row = session.scalars(query).one_or_none()
-        if row is None:
-            raise ProblemError("not_found", noun="attempt of job", id=job_id)
-        chunks = session.scalars(select(LogRow).where(LogRow.attempt_id == row.id).order_by(LogRow.start)).all()
-        size = sum(chunk.size for chunk in chunks)
-        return LogView(
-            attempt=row.id,
-            number=row.number,
-            task=row.task,
-            text="".join(chunk.text for chunk in chunks),
-            truncated=size >= MAX_LOG_BYTES,
-        )
 
 
 @router.get("/{job_id}/costs")

@@ -17,6 +17,7 @@ from pydantic import Field, StringConstraints
 from scheduler.contract.base import Count, Key, Moment, Name, Text, Wire
 from scheduler.contract.inventory import MigProfile, NodeName
 from scheduler.contract.job import MAX_NODES, Activity, Argument
+from scheduler.domain.states import AttemptState
 
 MAX_RUNS = 5_000
 MAX_OTHERS = 50_000
@@ -24,9 +25,14 @@ MAX_OTHERS = 50_000
 MAX_WATCH_SECONDS = 30
 """The longest one request waits for a change."""
 MAX_LOG_CHUNK = 65_536
-MAX_LOG_BYTES = 1_048_576
-"""The log kept per attempt; what is beyond is cut off with a note."""
+MAX_LOG_CHUNKS = 64
+"""In one request."""
+MAX_LOG_READ_BYTES = 1_048_576
+"""In one answer."""
 
+
+Rank = Annotated[int, Field(ge=0, lt=MAX_NODES)]
+"""Which node of a gang, in the order placed."""
 
 Revision = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,16}-[0-9]{1,16}$")]
 """Names the set of runs that a cluster must run: two answers with the same revision desire the same."""
@@ -156,26 +162,71 @@ class Watched(Wire):
 
 
 class LogChunk(Wire):
-    """A piece of an attempt's log, from byte `offset` on. Sending it twice changes nothing."""
+    """A piece of what a rank of a run printed, from byte `offset` of all of it on. Sending it twice changes nothing.
+
+    An `offset` beyond what the city has says that the bytes between are lost. `last`: nothing comes after it.
+    """
 
     attempt: Key
     fencing_token: Count
+    rank: Rank = 0
     offset: Annotated[int, Field(ge=0, le=2**40)]
     text: Annotated[str, StringConstraints(max_length=MAX_LOG_CHUNK)]
+    last: bool = False
+
+
+class LogChunks(Wire):
+    """Pieces of the logs of any runs of a cluster."""
+
+    chunks: Annotated[list[LogChunk], Field(min_length=1, max_length=MAX_LOG_CHUNKS)]
 
 
 class LogPosition(Wire):
-    """Up to which byte the city has the log: where the agent goes on."""
+    """Up to which byte the city has a log: where the agent goes on, unless no more of it is `wanted`.
 
+    Of a rank only so many bytes of its beginning and of its end are kept: what lies between need not be sent.
+    """
+
+    attempt: Key
+    fencing_token: Count
+    rank: Rank = 0
     next_offset: Count
-    full: bool = False
+    wanted: bool = True
+    head_bytes: Count = 0
+    tail_bytes: Count = 0
+
+
+class LogPositions(Wire):
+    """One for each piece, in their order."""
+
+    positions: list[LogPosition]
+
+
+class Gap(Wire):
+    """Bytes from `start` up to `end` that were printed and are not kept."""
+
+    start: Count
+    end: Count
 
 
 class LogView(Wire):
-    """An attempt's log as far as it has arrived."""
+    """A stretch of what a rank of an attempt printed, as far as it has arrived: whole characters without a gap between them.
+
+    `start` is later than asked for where that is not kept; `next_offset` is where to read on; `end` is where the log ends so far.
+    `complete`: nothing comes any more. That of an attempt lost with its cluster may never be. `kept`: false for a rank beyond those
+    of which anything is.
+    """
 
     attempt: Key
     number: Count
     task: Count | None = None
+    state: AttemptState
+    rank: Count
+    ranks: Count
+    kept: bool = True
+    start: Count
     text: str
-    truncated: bool = False
+    next_offset: Count
+    end: Count
+    gaps: list[Gap] = Field(default_factory=list)
+    complete: bool

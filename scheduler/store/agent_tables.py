@@ -15,10 +15,23 @@ class ClusterAgentRow(Base):
 
 
 class LogRow(TenantOwned, Base):
-    """A piece of an attempt's log, by byte offset."""
+    """How the log of one rank of an attempt stands."""
 
-    __tablename__ = "log_chunks"
+    __tablename__ = "logs"
     attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
-    start: Mapped[int] = mapped_column(primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    end_offset: Mapped[int]
+    """The byte after the last that was printed, as far as is known."""
+    complete: Mapped[bool]
+    """Nothing comes any more."""
+
+
+class LogPieceRow(TenantOwned, Base):
+    """A piece of a log that is kept, by byte offset: whole characters."""
+
+    __tablename__ = "log_pieces"
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"), primary_key=True)
+    rank: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    start: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     size: Mapped[int]
     text: Mapped[str] = mapped_column(Text)

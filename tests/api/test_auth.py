@@ -34,6 +34,7 @@ MATRIX = {
     ("POST", "/v1/nodes/report"): AGENT,
     ("GET", "/v1/nodes"): STAFF,
     ("GET", "/v1/inventory"): ANYONE,
+    ("GET", "/v1/catalogue"): ANYONE,
     ("POST", "/v1/providers"): OPERATOR,
     ("GET", "/v1/providers"): ANYONE,
     ("POST", "/v1/tenants"): OPERATOR,

@@ -61,7 +61,7 @@ def test_a_job_from_submission_to_its_costs(world: World, client: Who) -> None:
     (run,) = world.sync("sz-ascend")
     world.sync("sz-ascend", observed(run, "running", started_at=world.clock.now.isoformat()))
     chunk = {"attempt": run["attempt"], "fencing_token": run["fencing_token"], "offset": 0, "text": "loss 0.1\n"}
-    world.post("/v1/clusters/sz-ascend/logs", chunk, "agent-ascend", 200)
+    world.post("/v1/clusters/sz-ascend/logs", {"chunks": [chunk]}, "agent-ascend", 200)
     assert tenant.log(job.id).text == tenant.log(job.id, attempt=1).text == "loss 0.1\n"
     world.finish_job(run, 1800)
     assert tenant.job(job.id).state is JobState.SUCCEEDED

@@ -1,16 +1,12 @@
 """Clusters: how they stand, and what their agents say and are told, through HTTP."""
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from scheduler.contract.sync import MAX_LOG_BYTES, MAX_LOG_CHUNK
 from tests.api.world import START, World, card, observed, problem
-
-Append = Callable[..., Any]
 
 RUN = {"attempt": "att-1", "fencing_token": 1, "state": "running"}
 
@@ -172,67 +168,3 @@ def test_an_observation_that_is_not_as_allowed_is_refused(world: World, body: An
     response = world.call("POST", "/v1/clusters/sz-ascend/sync", "agent-ascend", json=body)
     problem(response, 422, "invalid_request", field)
     assert world.rows() == before
-
-
-@pytest.fixture
-def job_and_append(world: World) -> tuple[str, Append]:
-    """A running job, and a way to append to its log."""
-    job, run = world.start_job()
-
-    def append(start: int, piece: str, **changes: Any) -> Any:
-        chunk = {"attempt": run["attempt"], "fencing_token": run["fencing_token"], "offset": start, "text": piece, **changes}
-        return world.call("POST", "/v1/clusters/sz-ascend/logs", "agent-ascend", json=chunk)
-
-    return f"/v1/jobs/{job['id']}/logs", append
-
-
-def test_a_log_grows_by_bytes_and_a_chunk_sent_twice_is_kept_once(world: World, job_and_append: tuple[str, Append]) -> None:
-    path, append = job_and_append
-    first, second = "损失 0.5\n", "🐼 done\n"
-    end = len(first.encode())
-    assert append(0, first).json() == {"next_offset": end, "full": False}
-    assert append(0, first).json() == {"next_offset": end, "full": False}
-    assert append(0, "something else\n").json()["next_offset"] == end
-    assert append(end, second).json()["next_offset"] == end + len(second.encode())
-    assert world.get(path, "tenant-a")["text"] == first + second
-
-
-@pytest.mark.parametrize("offset", [1, 5, 2**40])
-def test_a_chunk_that_leaves_a_gap_is_not_taken(world: World, job_and_append: tuple[str, Append], offset: int) -> None:
-    path, append = job_and_append
-    append(0, "abc")
-    assert append(3 + offset if offset < 2**40 else offset, "later").json() == {"next_offset": 3, "full": False}
-    assert append(2, "overlapping").json()["next_offset"] == 3
-    assert append(3, "").json()["next_offset"] == 3
-    assert world.get(path, "tenant-a")["text"] == "abc"
-
-
-def test_a_log_is_kept_up_to_its_limit(world: World, job_and_append: tuple[str, Append]) -> None:
-    path, append = job_and_append
-    chunk = "x" * (MAX_LOG_CHUNK - 1) + "\n"
-    for number in range(MAX_LOG_BYTES // MAX_LOG_CHUNK):
-        position = append(number * MAX_LOG_CHUNK, chunk).json()
-    assert position == {"next_offset": MAX_LOG_BYTES, "full": True}
-    assert append(MAX_LOG_BYTES, "one more").json() == position
-    log = world.get(path, "tenant-a")
-    assert (len(log["text"]), log["truncated"]) == (MAX_LOG_BYTES, True)
-
-
-@pytest.mark.parametrize(
-    ("changes", "field"),
-    [
-        ({"text": "x" * (MAX_LOG_CHUNK + 1)}, "text"),
-        ({"text": None}, "text"),
-        ({"offset": -1}, "offset"),
-        ({"offset": 2**41}, "offset"),
-    ],
-)
-def test_a_chunk_that_is_not_as_allowed_is_refused(job_and_append: tuple[str, Append], changes: Any, field: str) -> None:
-    problem(job_and_append[1](0, "x", **changes), 422, "invalid_request", field)
-
-
-@pytest.mark.parametrize("changes", [{"fencing_token": 999}, {"attempt": "att-none"}])
-def test_a_chunk_of_another_attempt_is_refused(world: World, job_and_append: tuple[str, Append], changes: Any) -> None:
-    path, append = job_and_append
-    problem(append(0, "x", **changes), 404, "not_found")
-    assert world.get(path, "tenant-a")["text"] == ""

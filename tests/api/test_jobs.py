@@ -157,9 +157,10 @@ def test_the_log_is_that_of_the_latest_attempt_or_of_a_named_one(world: World) -
     path = f"/v1/jobs/{job['id']}/logs"
     assert world.get(path, "tenant-a")["text"] == ""
     chunk = {"attempt": run["attempt"], "fencing_token": run["fencing_token"], "offset": 0, "text": "第一行\n"}
-    world.post("/v1/clusters/sz-ascend/logs", chunk, "agent-ascend", 200)
-    whole = {"attempt": run["attempt"], "number": 1, "task": None, "text": "第一行\n", "truncated": False}
-    assert world.get(path, "tenant-a") == world.get(path, "operator", attempt=1) == whole
+    world.post("/v1/clusters/sz-ascend/logs", {"chunks": [chunk]}, "agent-ascend", 200)
+    log = world.get(path, "tenant-a")
+    assert (log["attempt"], log["number"], log["task"], log["text"]) == (run["attempt"], 1, None, "第一行\n")
+    assert world.get(path, "operator", attempt=1) == log
     problem(world.call("GET", path, "tenant-a", params={"attempt": 2}), 404, "not_found")
     problem(world.call("GET", path, "tenant-a", params={"attempt": 0}), 422, "invalid_request", "attempt")
 

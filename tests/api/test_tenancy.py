@@ -44,7 +44,7 @@ def test_an_agent_speaks_for_its_own_cluster_only(world: World) -> None:
     chunk = {"attempt": "att-1", "fencing_token": 1, "offset": 0, "text": "x"}
     for cluster in ("sz-ascend", "sz-none"):
         problem(world.call("POST", f"/v1/clusters/{cluster}/sync", "agent-nvidia", json={"agent": "a"}), 404, "not_found")
-        problem(world.call("POST", f"/v1/clusters/{cluster}/logs", "agent-nvidia", json=chunk), 404, "not_found")
+        problem(world.call("POST", f"/v1/clusters/{cluster}/logs", "agent-nvidia", json={"chunks": [chunk]}), 404, "not_found")
     assert world.rows() == before
 
 
@@ -52,7 +52,8 @@ def test_an_agent_neither_sees_nor_moves_the_runs_of_another_cluster(world: Worl
     job, run = world.start_job("sz-ascend")
     assert world.sync("sz-nvidia", observed(run, "failed", exit_code=1)) == []
     chunk = {"attempt": run["attempt"], "fencing_token": run["fencing_token"], "offset": 0, "text": "forged"}
-    problem(world.call("POST", "/v1/clusters/sz-nvidia/logs", "agent-nvidia", json=chunk), 404, "not_found")
+    position = world.post("/v1/clusters/sz-nvidia/logs", {"chunks": [chunk]}, "agent-nvidia", 200)["positions"][0]
+    assert position["wanted"] is False
     assert world.get(f"/v1/jobs/{job['id']}", "tenant-a")["state"] == "running"
     assert world.get(f"/v1/jobs/{job['id']}/logs", "tenant-a")["text"] == ""
 

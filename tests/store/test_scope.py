@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import delete, func, inspect, select, update
 from sqlalchemy.orm import Session, aliased
 
-from scheduler.store.agent_tables import LogRow
+from scheduler.store.agent_tables import LogPieceRow, LogRow
 from scheduler.store.budget_tables import BudgetRow, CommitmentRow, ReservationRow
 from scheduler.store.database import CITY, Database, Scope
 from scheduler.store.tables import (
@@ -50,7 +50,8 @@ def add_rows(session: Session, number: int, tenant: str, cluster: str) -> None:
     attempt = add_attempt(session, job, cluster_id=cluster)
     session.add(WindowRow(id=f"win-{number}", cluster_id=cluster, starts_at=NOW, ends_at=NOW, body={}, created_at=NOW))
     session.add(DeviceRow(uuid=f"GPU-{number}", cluster_id=cluster, hostname="n1"))
-    session.add(LogRow(attempt_id=attempt.id, tenant_id=tenant, start=0, size=1, text="x"))
+    session.add(LogRow(attempt_id=attempt.id, tenant_id=tenant, rank=0, end_offset=1, complete=False))
+    session.add(LogPieceRow(attempt_id=attempt.id, tenant_id=tenant, rank=0, start=0, size=1, text="x"))
     session.add(SubsidyUseRow(programme="shenzhen-training", year=2026, tenant_id=tenant, used_micros=1))
     session.add(CostRecordRow(sequence=number, tenant_id=tenant, job_id=job.id, payload="{}", hash="0"))
     session.flush()
@@ -118,7 +119,7 @@ def test_two_owners_in_turn_change_and_delete_only_their_own(database: Database,
         with database.write(scope_of(owner, whose)) as session:
             touched = session.execute(update(row).values({owner: column}).returning(column)).scalars().all()
             assert set(touched) == {whose}
-    if name in ("LogRow", "NodeRow", "SubsidyUseRow", "SettlementUseRow"):  # nothing refers to these
+    if name in ("LogRow", "LogPieceRow", "NodeRow", "SubsidyUseRow", "SettlementUseRow"):  # nothing refers to these
         with database.write(scope_of(owner, mine)) as session:
             session.execute(delete(row))
         with database.read(CITY) as session:

@@ -70,7 +70,7 @@ class LogKeeper:
         if not data and source is not None:
             self.feed(source)
             start, data = ring.read(offset, most_bytes)
-        return LogPiece(start, data)
+        return LogPiece(start, data, ring.end)
 
     def by_turns(self, sources: Iterable[Source]) -> list[Source]:
         """The sources that have more to give: those that may soon be gone first, then those fed longest ago."""

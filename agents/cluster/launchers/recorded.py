@@ -110,7 +110,8 @@ class RecordedLauncher:
 
     def read_log(self, attempt: str, token: int, rank: int, offset: int, max_bytes: int) -> LogPiece:
         run = self._runs.get((attempt, token))
-        return LogPiece(offset, self._log(run).encode()[offset : offset + max_bytes] if run and rank == 0 else b"")
+        log = self._log(run).encode() if run and rank == 0 else b""
+        return LogPiece(offset, log[offset : offset + max_bytes], len(log))
 
     def close(self) -> None:
         """Nothing is held."""

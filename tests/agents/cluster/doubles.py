@@ -13,7 +13,9 @@ from scheduler.contract.job import Activity
 from scheduler.contract.sync import (
     DesiredRun,
     LogChunk,
+    LogChunks,
     LogPosition,
+    LogPositions,
     ObservedRun,
     Placement,
     RunState,
@@ -78,6 +80,11 @@ class MemoryLauncher:
 
     runs: dict[RunKey, ObservedRun] = field(default_factory=dict)
     logs: dict[RunKey, bytes] = field(default_factory=dict)
+    by_rank: dict[tuple[RunKey, int], bytes] = field(default_factory=dict)
+    """What other ranks printed than the first."""
+    kept_from: int = 0
+    """Of every log, what came before this byte is gone."""
+    reads: int = 0
     launched: list[RunKey] = field(default_factory=list)
     stopped: list[RunKey] = field(default_factory=list)
     forgotten: list[RunKey] = field(default_factory=list)
@@ -109,7 +116,11 @@ class MemoryLauncher:
         del self.runs[attempt, token]
 
     def read_log(self, attempt: str, token: int, rank: int, offset: int, max_bytes: int) -> LogPiece:
-        return LogPiece(offset, self.logs.get((attempt, token), b"")[offset : offset + max_bytes])
+        self.reads += 1
+        key = (attempt, token)
+        log = self.logs.get(key, b"") if rank == 0 else self.by_rank.get((key, rank), b"")
+        start = max(offset, min(self.kept_from, len(log)))
+        return LogPiece(start, log[start : start + max_bytes], len(log))
 
     def close(self) -> None:
         pass
@@ -121,11 +132,15 @@ class MemoryCity:
 
     desired: list[DesiredRun] = field(default_factory=list)
     requests: list[SyncRequest] = field(default_factory=list)
-    texts: dict[RunKey, bytes] = field(default_factory=dict)
+    logs: dict[tuple[RunKey, int], bytes] = field(default_factory=dict)
+    complete: set[tuple[RunKey, int]] = field(default_factory=set)
+    batches: list[LogChunks] = field(default_factory=list)
     reports: list[NodeReport] = field(default_factory=list)
     trouble: Exception | None = None
     lose_answers: bool = False
-    log_limit: int = 10**9
+    wants_logs: bool = True
+    head_bytes: int = 0
+    tail_bytes: int = 0
     on_sync: Callable[[SyncRequest], None] = lambda request: None
 
     def sync(self, cluster: str, request: SyncRequest) -> SyncResponse:
@@ -145,20 +160,36 @@ class MemoryCity:
         self._answer_or_fail()
         return Watched(revision=self.revision)
 
-    def append_log(self, cluster: str, chunk: LogChunk) -> LogPosition:
+    def append_logs(self, cluster: str, chunks: LogChunks) -> LogPositions:
         self._answer_or_fail()
-        key = (chunk.attempt, chunk.fencing_token)
-        have = self.texts.get(key, b"")
-        if chunk.offset <= len(have):
-            have += chunk.text.encode()[len(have) - chunk.offset :]
-        self.texts[key] = have[: self.log_limit]
+        self.batches.append(chunks)
+        positions = [self._append(chunk) for chunk in chunks.chunks]
         self._lose()
-        return LogPosition(next_offset=len(self.texts[key]), full=len(self.texts[key]) >= self.log_limit)
+        return LogPositions(positions=positions)
+
+    def _append(self, chunk: LogChunk) -> LogPosition:
+        """As the city does, but it keeps all of a log: what is lost shows as dots."""
+        log = (chunk.attempt, chunk.fencing_token), chunk.rank
+        have = self.logs.get(log, b"")
+        if chunk.offset >= len(have):
+            have = have.ljust(chunk.offset, b".") + chunk.text.encode()
+        self.logs[log] = have
+        if chunk.last and chunk.offset == len(have):
+            self.complete.add(log)
+        wanted = self.wants_logs and log not in self.complete
+        named = {"attempt": chunk.attempt, "fencing_token": chunk.fencing_token, "rank": chunk.rank}
+        shares = {"head_bytes": self.head_bytes, "tail_bytes": self.tail_bytes}
+        return LogPosition.model_validate({**named, **shares, "next_offset": len(have), "wanted": wanted})
 
     def report(self, report: NodeReport) -> ReportAccepted:
         self._answer_or_fail()
         self.reports.append(report)
         return ReportAccepted(next_report_seconds=10, catalogue_version="1")
+
+    @property
+    def texts(self) -> dict[RunKey, bytes]:
+        """What first ranks printed."""
+        return {key: data for (key, rank), data in self.logs.items() if rank == 0}
 
     def _answer_or_fail(self) -> None:
         if self.trouble is not None:

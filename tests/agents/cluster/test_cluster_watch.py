@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from agents.cluster.watch import PAUSE_SECONDS, Watch
-from agents.terms import CityUnavailableError
+from agents.terms import RETRY_AFTER_SPREAD, CityUnavailableError
 from tests.agents.cluster.doubles import REFUSED, MemoryCity, desired
 
 
@@ -55,7 +55,7 @@ def test_trouble_is_waited_out() -> None:
     city = MemoryCity(trouble=CityUnavailableError("503", retry_after_seconds=7))
     watch, _ = watching(city)
     watch.hold("0-0")
-    assert 7 <= watch.step(iter([0.1])) <= 7 * 1.5
+    assert 7 <= watch.step(iter([0.1])) <= 7 * RETRY_AFTER_SPREAD
     city.trouble = REFUSED
     assert watch.step(iter([])) >= 15
 
