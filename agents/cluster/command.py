@@ -30,7 +30,7 @@ from agents.cluster.launchers.recorded import RecordedLauncher
 from agents.cluster.local_ray import LocalRay, LocalRayError
 from agents.cluster.ray.api import RayApi
 from agents.cluster.site import RecordedNodes, read_site
-from agents.node.collect import normalise_hostname
+from agents.node.collect import normalise_hostname, read_host
 from agents.signals import stop_on_signals
 from agents.standing import Standing, serve_standing
 from agents.terms import read_token
@@ -151,7 +151,8 @@ def _kubernetes(cluster_id: str, config_file: Path | None, kubeconfig: Path | No
 
 def _local_ray(data: Path, num_cpus: int | None, stop: Event) -> LocalRay:
     name = normalise_hostname(socket.gethostname())
-    return LocalRay(data / "ray", node_name=name, num_cpus=num_cpus or _cpus(), stop=stop)
+    memory_bytes = read_host().memory_bytes
+    return LocalRay(data / "ray", node_name=name, num_cpus=num_cpus or _cpus(), memory_bytes=memory_bytes, stop=stop)
 
 
 def _ray_api(own: LocalRay | None, address: str | None, token_file: Path | None) -> RayApi:

@@ -46,16 +46,17 @@ class LocalRayError(Exception):
 class LocalRay:
     """A running Ray head: `address` is its Jobs API, `token` opens it. A context manager; leaving it ends every process."""
 
-    def __init__(self, folder: Path, *, node_name: str, num_cpus: int, stop: Event) -> None:
+    def __init__(self, folder: Path, *, node_name: str, num_cpus: int, memory_bytes: int, stop: Event) -> None:
         """Starts it and returns when it takes jobs, after some 5 s on an idle machine. What was in `folder` before is removed.
 
-        `node_name` is what the city calls this machine, and so what Ray must.
+        `node_name` is what the city calls this machine, and so what Ray must; `memory_bytes` is what the city knows it to have.
         Once `stop` is set it is no longer waited for. Raises LocalRayError, and OSError when the folder cannot be written.
         """
         if importlib.util.find_spec("ray") is None:
             raise LocalRayError("Ray is not installed: install suanwang[embedded], or give --ray-address of a running Ray")
         self._stop = stop
         self._node_name = node_name
+        self._memory_bytes = memory_bytes
         self._lock = _hold_when_free(folder, stop)
         self._folder_handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self._keeper: subprocess.Popen[bytes] | None = None
@@ -120,7 +121,12 @@ class LocalRay:
         ]
         ray += ["--dashboard-agent-listen-port=0", f"--ray-client-server-port={client_port}"]
         ray += ["--include-dashboard=true", "--dashboard-host=127.0.0.1", f"--dashboard-port={port}"]
-        ray += [f"--num-cpus={num_cpus}", f"--object-store-memory={OBJECT_STORE_BYTES}", f"--temp-dir={root / 'ray'}"]
+        ray += [
+            f"--num-cpus={num_cpus}",
+            f"--memory={self._memory_bytes}",
+            f"--object-store-memory={OBJECT_STORE_BYTES}",
+            f"--temp-dir={root / 'ray'}",
+        ]
         # No autoscaler and no log monitor: one node, and logs are read from their files. Both only cost time and memory.
         ray += ["--no-monitor", "--include-log-monitor=false"]
         return subprocess.Popen(

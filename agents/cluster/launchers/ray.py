@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -224,6 +225,7 @@ def _on_one_node(run: DesiredRun, place: RankPlace) -> dict[str, Any]:
         "folder": f"{_name(run.attempt, run.fencing_token)}/0",
         "owned": False,
         "variables": _rendezvous(run, "0", ONE_NODE_ADDRESS) | _pinned(run.placements[0]),
+        "cards": _counted(place),
     }
     resources = {**place.resources, place.node_resource: NODE_SHARE}
     asked: dict[str, Any] = {"entrypoint_num_cpus": place.cpus, "entrypoint_resources": resources}
@@ -245,6 +247,7 @@ def _on_several(run: DesiredRun, ranks: Sequence[RankPlace]) -> dict[str, Any]:
             "memory_bytes": place.memory_bytes,
             "resources": dict(place.resources),
             "variables": _pinned(placement),
+            "cards": _counted(place),
         }
         for placement, place in zip(run.placements, ranks, strict=True)
     ]
@@ -275,6 +278,10 @@ def _rendezvous(run: DesiredRun, rank: str, address: str) -> dict[str, str]:
 def _pinned(placement: Placement) -> dict[str, str]:
     """What makes a program see the granted instances of MIG and no others."""
     return {"CUDA_VISIBLE_DEVICES": ",".join(placement.devices)} if placement.mig else {}
+
+
+def _counted(place: RankPlace) -> dict[str, Any] | None:
+    return None if place.counted is None else asdict(place.counted)
 
 
 def _entrypoint(what: str, spec: Mapping[str, Any]) -> str:

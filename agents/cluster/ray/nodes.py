@@ -14,6 +14,28 @@ from scheduler.contract.sync import Cause, DesiredRun, Placement
 GIB = 2**30
 MOST_NAMES_TOLD = 5
 
+ASSIGNED_BY_RAY = frozenset({"GPU", "NPU"})
+"""Resources of which Ray gives each run cards of its own; of others it only keeps count."""
+VISIBLE_DEVICES = {
+    "biren": "SUPA_VISIBLE_DEVICES",
+    "cambricon": "MLU_VISIBLE_DEVICES",
+    "enflame": "TOPS_VISIBLE_DEVICES",
+    "hygon": "HIP_VISIBLE_DEVICES",
+    "kunlunxin": "XPU_VISIBLE_DEVICES",
+    "moorethreads": "MUSA_VISIBLE_DEVICES",
+}
+"""The variable by which a vendor's runtime is told, by their numbers, which cards of its machine a program sees."""
+
+
+@dataclass(frozen=True, slots=True)
+class CountedCards:
+    """`count` of the `total` cards that a node has under `resource`, which its ranks share out among themselves."""
+
+    resource: str
+    count: int
+    total: int
+    variable: str
+
 
 @dataclass(frozen=True, slots=True)
 class RankPlace:
@@ -27,6 +49,8 @@ class RankPlace:
     gpus: float
     memory_bytes: int
     resources: Mapping[str, float]
+    counted: CountedCards | None
+    """None where Ray says which cards they are, where they are parts of cards, and where no runtime's variable is known."""
 
 
 def places(run: DesiredRun, nodes: Sequence[Node], names: Mapping[str, str]) -> list[RankPlace]:
@@ -38,7 +62,8 @@ def places(run: DesiredRun, nodes: Sequence[Node], names: Mapping[str, str]) -> 
     for node in nodes:
         by_name.setdefault(node.node_name, []).append(node)
     cards_name = names.get(run.vendor or "", run.vendor or "")
-    return [_place(placement, _named(placement.node, by_name), cards_name) for placement in run.placements]
+    variable = None if cards_name in ASSIGNED_BY_RAY else VISIBLE_DEVICES.get(run.vendor or "")
+    return [_place(placement, _named(placement.node, by_name), cards_name, variable) for placement in run.placements]
 
 
 def _named(name: str, by_name: Mapping[str, list[Node]]) -> Node:
@@ -51,8 +76,10 @@ def _named(name: str, by_name: Mapping[str, list[Node]]) -> Node:
     raise _unplaced(f"no living node of this Ray is called {name} (it has: {known}); its worker is started with --node-name {name}")
 
 
-def _place(placement: Placement, node: Node, cards_name: str) -> RankPlace:
+def _place(placement: Placement, node: Node, cards_name: str, variable: str | None) -> RankPlace:
     cards = _cards(placement)
+    total = int(node.resources_total.get(cards_name, 0))
+    whole = cards > 0 and cards.is_integer()
     place = RankPlace(
         name=placement.node,
         node_id=node.node_id,
@@ -61,6 +88,7 @@ def _place(placement: Placement, node: Node, cards_name: str) -> RankPlace:
         gpus=cards if cards_name == "GPU" else 0.0,
         memory_bytes=placement.host_memory_gib * GIB,
         resources={} if cards_name == "GPU" or not cards else {cards_name: cards},
+        counted=CountedCards(cards_name, int(cards), total, variable) if whole and variable else None,
     )
     asked = {"CPU": place.cpus, "GPU": place.gpus, "memory": place.memory_bytes, **place.resources}
     for resource, amount in asked.items():

@@ -282,6 +282,31 @@ def test_a_gang_is_driven_beside_its_rank_0_and_every_node_gets_its_own(tmp_path
     ]
 
 
+@pytest.mark.parametrize(
+    ("vendor", "placement", "cards"),
+    [
+        (
+            "cambricon",
+            {"devices": ["a"] * 3},
+            {"resource": "MLU", "count": 3, "total": 8, "variable": "MLU_VISIBLE_DEVICES"},
+        ),
+        ("cambricon", {"devices": ["a"], "card_milli": 500}, None),
+        ("cambricon", {"devices": []}, None),
+        ("nvidia", {"devices": ["a"] * 3}, None),
+        ("huawei", {"devices": ["a"] * 3}, None),
+    ],
+)
+def test_of_cards_that_ray_only_counts_a_run_finds_its_own(
+    tmp_path: Path, vendor: str, placement: dict[str, Any], cards: dict[str, Any] | None
+) -> None:
+    ray = FakeRay()
+    one = launcher(ray, tmp_path)
+    one.launch(desired(vendor=vendor, placements=[Placement(node="node-1", **placement)]))
+    one.launch(desired("att-2", 2, vendor=vendor, placements=[Placement(node=f"node-{n}", **placement) for n in (1, 2)]))
+    assert spec(ray.jobs[NAME])[1]["cards"] == cards
+    assert [each["cards"] for each in spec(ray.jobs["suanwang-att-2-2"])[1]["nodes"]] == [cards, cards]
+
+
 def test_a_gang_of_five_hundred_nodes_can_be_told(tmp_path: Path) -> None:
     ray = FakeRay(nodes=[node(f"gpu-worker-{number:04d}", number, GPU=8) for number in range(1, 501)])
     placements = [Placement(node=each["node_name"], devices=["GPU"] * 8, cpus=64, host_memory_gib=512) for each in ray.nodes]

@@ -45,7 +45,7 @@ def ray(folder: Path) -> Iterator[LocalRay]:
     plain = local_ray._environment
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(local_ray, "_environment", lambda *given: {**plain(*given), "RAY_OVERRIDE_RESOURCES": json.dumps(CARDS)})
-        with LocalRay(folder / "ray", node_name="here", num_cpus=2, stop=Event()) as ray:
+        with LocalRay(folder / "ray", node_name="here", num_cpus=2, memory_bytes=2**30, stop=Event()) as ray:
             yield ray
 
 
@@ -198,7 +198,7 @@ def test_a_running_job_is_stopped_and_its_program_is_gone(launcher: RayLauncher,
         "import os, time; print(os.environ['ASCEND_RT_VISIBLE_DEVICES'], flush=True); "
         f"open({str(pid_file)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     )
-    granted = [Placement(node="here", devices=["a", "b"], cpus=1)]
+    granted = [Placement(node="here", devices=["a", "b"], cpus=1, host_memory_gib=1)]
     launcher.launch(desired("att-s", 7, entrypoint=["python", "-c", program], vendor="huawei", per_node=2, placements=granted))
     wait_for(launcher, "att-s", lambda run: run.state is RunState.RUNNING and pid_file.exists())
     asked = time.monotonic()
@@ -245,14 +245,14 @@ def test_one_rank_that_fails_ends_the_gang_and_is_named(launcher: RayLauncher, f
         f"up = pathlib.Path({str(up)!r})\n"
         "if os.environ['RANK'] == '1':\n"
         "    while not up.exists(): time.sleep(0.02)\n"
-        "    sys.exit('oops')\n"
+        "    sys.exit('oops ' + os.environ['MLU_VISIBLE_DEVICES'])\n"
         "signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid(), flush=True); up.touch(); time.sleep(600)"
     )
     launcher.launch(gang("att-x", failing))
     seen = wait_for(launcher, "att-x", ended)
     assert (seen.state, seen.exit_code, seen.cause) == (RunState.FAILED, 1, None)
     assert seen.detail == "rank 1 on there exited with code 1"
-    assert log_of(launcher, "att-x", 1) == "oops\n"
+    assert log_of(launcher, "att-x", 1) == "oops 0,1,2,3,4,5,6,7\n"
     assert not psutil.pid_exists(int(log_of(launcher, "att-x", 0))), "it ignored the signal, and had a second"
 
 
@@ -331,7 +331,7 @@ def test_a_ray_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("agents.cluster.local_ray.OBJECT_STORE_BYTES", 1_000)
     monkeypatch.setattr("agents.cluster.local_ray.ATTEMPTS", 1)
     with pytest.raises(LocalRayError, match=r"Ray did not start: ValueError: .* minimum allowed") as caught:
-        LocalRay(tmp_path, node_name="here", num_cpus=1, stop=Event())
+        LocalRay(tmp_path, node_name="here", num_cpus=1, memory_bytes=2**30, stop=Event())
     assert "\n" not in str(caught.value)
 
 

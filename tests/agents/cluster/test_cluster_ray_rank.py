@@ -20,7 +20,7 @@ import pytest
 
 from agents.cluster.ray.packing import payload
 from agents.cluster.ray.payload import rank
-from agents.cluster.ray.payload.rank import FOLDER, KEPT_LOGS, SEGMENT_BYTES, SEGMENTS, Log, make_room
+from agents.cluster.ray.payload.rank import FOLDER, KEPT_LOGS, SEGMENT_BYTES, SEGMENTS, Log, NoCardsError, make_room
 
 PORT = "@port@"
 
@@ -39,7 +39,7 @@ def contents() -> dict[str, bytes]:
 
 def spec(program: list[str], **changes: Any) -> dict[str, Any]:
     standard = {"attempt": "att-1", "program": program, "folder": "run/0", "owned": False, "grace_seconds": 10}
-    return standard | {"port_mark": PORT, "variables": {"MASTER_PORT": PORT, "GREETING": "hello"}} | changes
+    return standard | {"port_mark": PORT, "variables": {"MASTER_PORT": PORT, "GREETING": "hello"}, "cards": None} | changes
 
 
 def python(program: str) -> list[str]:
@@ -82,8 +82,8 @@ def told(folder: Path) -> dict[str, Any]:
     return found
 
 
-def printed(folder: Path) -> bytes:
-    return b"".join(path.read_bytes() for path in sorted((folder / FOLDER / "run" / "0").glob("*.log")))
+def printed(folder: Path, run: str = "run") -> bytes:
+    return b"".join(path.read_bytes() for path in sorted((folder / FOLDER / run / "0").glob("*.log")))
 
 
 def wait_until(true: Any) -> None:
@@ -130,6 +130,29 @@ def test_a_program_runs_with_its_variables_and_what_it_prints_is_kept_apart(ship
     assert before < said["began"] < time.time()
     assert said["ended"] == {"exit_code": 3}
     assert "oops" not in (tmp_path / "job-driver.log").read_text()
+
+
+def mlus(count: int) -> dict[str, Any]:
+    return {"resource": "MLU", "count": count, "total": 4, "variable": "MLU_VISIBLE_DEVICES"}
+
+
+def test_ranks_of_a_node_share_out_the_cards_that_ray_only_counts(shipped: Path, tmp_path: Path) -> None:
+    program = ["sh", "-c", "echo $MLU_VISIBLE_DEVICES; sleep 600"]
+    with started(shipped, tmp_path, spec(program, folder="one/0", cards=mlus(3))) as process:
+        wait_until(lambda: printed(tmp_path, "one") == b"0,1,2\n")
+        assert run(shipped, tmp_path, spec(["sh", "-c", "echo $MLU_VISIBLE_DEVICES"], folder="two/0", cards=mlus(1))) == 0
+        assert printed(tmp_path, "two") == b"3\n"
+        process.kill()
+        process.wait()
+        assert run(shipped, tmp_path, spec(["sh", "-c", "echo $MLU_VISIBLE_DEVICES"], folder="three/0", cards=mlus(4))) == 0
+    assert printed(tmp_path, "three") == b"0,1,2,3\n"
+
+
+def test_cards_that_are_not_free_though_ray_counts_them_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rank, "CARDS_SECONDS", 0.0)
+    assert rank.cards_of_its_own(tmp_path, mlus(3)) == {"MLU_VISIBLE_DEVICES": "0,1,2"}
+    with pytest.raises(NoCardsError, match="only 1 of 2 MLU are free"):
+        rank.cards_of_its_own(tmp_path, mlus(2))
 
 
 def test_a_program_that_is_not_there_never_began(shipped: Path, tmp_path: Path) -> None:

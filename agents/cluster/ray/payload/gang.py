@@ -137,14 +137,10 @@ class Gang:
             remove_placement_group(self._group)
 
     def _rank_spec(self, rank: int, master: dict[str, str]) -> dict[str, Any]:
+        node = self._spec["nodes"][rank]
         variables = filled(self._spec["variables"], {**master, self._spec["rank_mark"]: str(rank)})
-        kept = {name: self._spec[name] for name in ("attempt", "program", "grace_seconds", "port_mark")}
-        return {
-            **kept,
-            "folder": f"{self._spec['folder']}/{rank}",
-            "owned": True,
-            "variables": {**variables, **self._spec["nodes"][rank]["variables"]},
-        }
+        own = {"folder": f"{self._spec['folder']}/{rank}", "variables": {**variables, **node["variables"]}, "cards": node["cards"]}
+        return {**{name: self._spec[name] for name in ("attempt", "program", "grace_seconds", "port_mark")}, **own, "owned": True}
 
     def _ask(self, answers: Sequence[Any], seconds: float) -> list[Any]:
         """What the ranks answer, in their order."""

@@ -3,6 +3,7 @@
 - The log is a row of files of SEGMENT_BYTES each under Ray's own log folder, where Ray's API reads them; the oldest are dropped.
 - On SIGTERM the program has its grace, then it is killed. Ray signals a job's whole tree and so the program itself; where nobody
   does (`owned`), we pass the signal on. `owned` also means that the end of our standard input is the end of our owner.
+- Of cards that Ray only counts, ranks on a node share out which are whose.
 - Processes the program left behind are killed with it: they would hold the cards. A guard kills them should we be killed.
 """
 
@@ -32,6 +33,9 @@ READ_BYTES = 65_536
 DRAIN_SECONDS = 2.0
 """How long what is still in the pipe is read after the program and all it started are gone."""
 ORPHAN_POLL_SECONDS = 0.01
+CARDS_SECONDS = 10.0
+"""For ranks that Ray takes to have ended to let go of their cards."""
+CARDS_POLL_SECONDS = 0.1
 CANNOT_START = 127
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -45,12 +49,17 @@ def main(spec: dict[str, Any]) -> int:
     make_room(root)
     log = Log(root / spec["folder"])
     killed_before = oom_kills()
+    try:
+        variables = {**filled(spec["variables"], {spec["port_mark"]: str(free_port())}), **cards_of_its_own(root, spec["cards"])}
+    except NoCardsError as error:
+        say(spec["attempt"], ended={"cause": "not_placed", "detail": str(error)})
+        return 1
     if asked:
         return 128 + signal.SIGTERM
     try:
         program = subprocess.Popen(
             spec["program"],
-            env={**os.environ, **filled(spec["variables"], {spec["port_mark"]: str(free_port())})},
+            env={**os.environ, **variables},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -82,6 +91,42 @@ def free_port() -> int:
     with socket.socket() as one:
         one.bind(("", 0))
         return int(one.getsockname()[1])
+
+
+class NoCardsError(Exception):
+    """Ray has set cards aside for us, and yet others still hold them."""
+
+
+def cards_of_its_own(root: Path, cards: dict[str, Any] | None) -> dict[str, str]:
+    """The variable that says which of its node's cards a program sees, for cards of which Ray only keeps count.
+
+    Each card is a lock that a rank holds as long as it runs. There are enough, because Ray counts; a rank that has just ended may
+    hold its own a little longer. Raises NoCardsError.
+    """
+    if cards is None:
+        return {}
+    taken: list[str] = []
+    deadline = time.monotonic() + CARDS_SECONDS
+    while True:
+        for number in range(cards["total"]):
+            if len(taken) < cards["count"] and str(number) not in taken and _lock(root / f"{cards['resource']}-{number}"):
+                taken.append(str(number))
+        if len(taken) == cards["count"]:
+            return {cards["variable"]: ",".join(sorted(taken, key=int))}
+        if time.monotonic() > deadline:
+            raise NoCardsError(f"only {len(taken)} of {cards['count']} {cards['resource']} are free, though Ray counts more")
+        time.sleep(CARDS_POLL_SECONDS)
+
+
+def _lock(path: Path) -> bool:
+    """Whether the file is ours now, until we end."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        return False
+    return True
 
 
 def say(attempt: str, **what: Any) -> None:
