@@ -65,6 +65,8 @@ def _is_troubled(node: NodeView) -> bool:
 
 
 def _node_troubles(node: NodeView) -> Iterator[str]:
+    if node.closed:
+        yield f"takes no new work: {', '.join(node.closed)}"
     ahead = node.clock_ahead_seconds or 0
     if abs(ahead) > CLOCK_OFF_SECONDS:
         yield f"its clock is {abs(ahead)} s {'ahead' if ahead > 0 else 'behind'}"

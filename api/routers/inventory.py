@@ -128,6 +128,7 @@ def list_nodes(
                 driver_version=node.capacity.get("driver_version"),
                 toolkit_version=node.capacity.get("toolkit_version"),
                 labels=node.capacity["labels"],
+                closed=node.capacity.get("closed", []),
                 clock_ahead_seconds=readings.get("clock_ahead_seconds"),
                 probe_errors=readings.get("probe_errors", {}),
                 accelerators=[
@@ -232,6 +233,7 @@ def _capacity(report: NodeReport, catalogue: Catalogue, elsewhere: Container[str
         "driver_version": report.driver_version,
         "toolkit_version": report.toolkit_version,
         "labels": dict(report.labels),
+        "closed": list(report.closed),
         "accelerators": told,
     }
 

@@ -122,6 +122,8 @@ class NodeReport(Wire):
     driver_version: Text | None = None
     toolkit_version: Text | None = None
     labels: Annotated[dict[Key, Text], Field(max_length=32)] = Field(default_factory=dict)
+    closed: Annotated[list[Text], Field(max_length=MAX_HEALTH_REASONS)] = Field(default_factory=list)
+    """Why no new work may come to the node as a whole, in codes such as `node_cordoned`. What runs there goes on."""
     accelerators: Annotated[list[Accelerator], Field(max_length=MAX_ACCELERATORS)] = Field(default_factory=list)
     probes: Annotated[list[ProbeResult], Field(max_length=32)] = Field(default_factory=list)
 
@@ -209,6 +211,8 @@ class NodeView(Wire):
     driver_version: str | None = None
     toolkit_version: str | None = None
     labels: dict[str, str]
+    closed: list[str] = Field(default_factory=list)
+    """Why no new work comes to it though it is being heard; empty where it may."""
     clock_ahead_seconds: int | None = None
     """How far the node's clock was ahead of the city's when it last reported, below zero if behind. Nothing is reckoned by it."""
     probe_errors: dict[str, str] = Field(default_factory=dict)

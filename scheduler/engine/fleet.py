@@ -64,7 +64,10 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One node as reported. `live` is false when it, or its cluster, has fallen silent. `link_domain` is one of many nodes."""
+    """One node as reported. `live` is false when it, or its cluster, has fallen silent, or it is closed to new work.
+
+    `link_domain` is one of many nodes.
+    """
 
     cluster: str
     name: str

@@ -18,7 +18,7 @@ CHUNK = 500
 
 
 class Nodes:
-    """Every node as its capacity was last reported; `live` where both the node and its cluster are being heard."""
+    """Every node as its capacity was last reported; `live` where node and cluster are being heard and the node is not closed."""
 
     def __init__(self) -> None:
         self.fleet = Fleet.of([])
@@ -43,11 +43,11 @@ class Nodes:
             chunk = changed[start : start + CHUNK]
             for row in session.scalars(select(NodeRow).where(tuple_(NodeRow.cluster_id, NodeRow.hostname).in_(chunk))):
                 key = row.cluster_id, row.hostname
-                self._read[key] = stamped[key], node_of(row, (Health.HEALTHY,), live=True)
+                self._read[key] = stamped[key], node_of(row, (Health.HEALTHY,), live=not row.capacity.get("closed"))
         silent_clusters = {cluster for cluster, heard in clusters_heard_at.items() if is_silent(heard, now)}
         live = {key for key in stamped if key[0] not in silent_clusters and not is_silent(heard_at.get(key), now)}
         if not (changed or gone or live != self._live):
             return False
         self._live = live
-        self.fleet = Fleet.of([replace(node, live=key in live) for key, (_, node) in self._read.items()])
+        self.fleet = Fleet.of([replace(node, live=node.live and key in live) for key, (_, node) in self._read.items()])
         return True

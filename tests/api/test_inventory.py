@@ -234,3 +234,10 @@ def test_who_uses_a_card_is_a_reading_and_changes_no_capacity(world: World) -> N
     world.clock.advance(10)
     world.report("sz-ascend", "node-1", [card(0, processes=[], process_count=0, sm_clock_mhz=900)])
     assert _changed_at(world) == START
+
+
+def test_a_node_may_be_closed_as_a_whole_and_says_why(world: World) -> None:
+    world.report("sz-ascend", "node-1", [card(0)], closed=["node_cordoned"])
+    assert world.get("/v1/nodes")["nodes"][0]["closed"] == ["node_cordoned"]
+    world.report("sz-ascend", "node-1", [card(0)])
+    assert world.get("/v1/nodes")["nodes"][0]["closed"] == []

@@ -11,7 +11,7 @@ def _card(index: int, **changes: Any) -> dict[str, Any]:
     return card | {"memory_bytes": 2**36, "allocated": False, "foreign_use": False} | changes
 
 
-def _cells(*cards: dict[str, Any], heard: int | None = 3) -> list[str]:
+def _cells(*cards: dict[str, Any], heard: int | None = 3, **changes: Any) -> list[str]:
     node: dict[str, Any] = {
         "cluster": "sz",
         "hostname": "n1",
@@ -20,7 +20,7 @@ def _cells(*cards: dict[str, Any], heard: int | None = 3) -> list[str]:
         "memory_bytes": 1,
         "labels": {},
     }
-    table = node_table([NodeView.model_validate(node | {"accelerators": list(cards)})])
+    table = node_table([NodeView.model_validate(node | {"accelerators": list(cards)} | changes)])
     return [str(next(iter(column.cells))) for column in table.columns]
 
 
@@ -40,3 +40,7 @@ def test_cards_that_ail_and_cards_that_others_use_are_named_with_why_and_by_whom
         "1",
         "card 0 is lost: gpu_lost, xid_79\ncard 1 is used and no job holds it: mine\\[r] 7 1.5 GiB, process 8",
     ]
+
+
+def test_a_node_that_is_closed_says_why() -> None:
+    assert _cells(closed=["node_cordoned", "node_tainted:only"])[-1] == "takes no new work: node_cordoned, node_tainted:only"

@@ -8,7 +8,6 @@ from typing import Protocol
 from agents.cluster.kubernetes.client import Object
 from agents.cluster.kubernetes.inventory import Rules, cards_of, is_ours, labels_of, quantity, standing, versions_of
 from scheduler.contract.inventory import NodeReport, ProbeResult
-from scheduler.domain.hardware import Health
 
 PROBE = "kubernetes"
 ERROR_CHARACTERS = 500
@@ -25,9 +24,8 @@ class KubernetesNodes:
     """Reports of the nodes of `nodes`. What changes in Kubernetes is in the next report of its node:
 
     - a node that appears is reported from then on, one that is deleted once more, without cards, and then no longer;
-    - one that is cordoned, tainted or not ready keeps its cards, degraded or lost, with the reason: only running work stays;
+    - one that is cordoned, tainted or not ready is closed, with the reason, its cards degraded or lost: what runs goes on;
     - one that is not selected is none of the city's, and is reported as one that is gone when it was before;
-    - one without cards that takes no new work is not reported: it has nothing to say, and silence keeps work away;
     - one that has more or fewer cards has them by the same ids, the first ones.
     """
 
@@ -65,8 +63,7 @@ class KubernetesNodes:
         )
 
     def _is_reported(self, node: Object) -> bool:
-        takes_work = standing(node, self._rules.tolerations).health is Health.HEALTHY
-        return is_ours(node, self._rules) and (takes_work or bool(cards_of(node, self._rules).cards))
+        return is_ours(node, self._rules)
 
     def _described(self, node: Object) -> dict[str, object]:
         allocatable = node["status"].get("allocatable") or {}
@@ -79,11 +76,12 @@ class KubernetesNodes:
             "driver_version": driver,
             "toolkit_version": toolkit,
             "labels": labels_of(node, self._rules),
+            "closed": standing(node, self._rules.tolerations).reasons,
             "accelerators": found.cards,
             "probes": [ProbeResult(probe=PROBE, found=len(found.cards), error=error)],
         }
 
 
 def _gone() -> dict[str, object]:
-    error = "the node is not in the cluster any more, is not selected, or takes no work and has no cards"
-    return {"cpu_cores": 1, "memory_bytes": 0, "probes": [ProbeResult(probe=PROBE, found=0, error=error)]}
+    error = "the node is not in the cluster any more, or is not selected"
+    return {"cpu_cores": 1, "memory_bytes": 0, "closed": ["node_gone"], "probes": [ProbeResult(probe=PROBE, found=0, error=error)]}

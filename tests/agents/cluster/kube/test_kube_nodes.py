@@ -69,7 +69,7 @@ def test_a_node_that_appears_is_reported_and_one_that_disappears_loses_its_cards
         kube.world.remove_node(first)
         until(lambda: site.hostnames() == [second])
         gone = site.report(first)
-        assert gone.accelerators == []
+        assert (gone.accelerators, gone.closed) == ([], ["node_gone"])
         assert "not in the cluster any more" in (gone.probes[0].error or "")
 
 
@@ -109,12 +109,14 @@ def test_a_node_that_falls_silent_has_lost_its_cards(kube: Kube) -> None:
         assert site.report(name).accelerators[0].health_reasons[0] == "node_silent"
 
 
-def test_a_node_without_cards_is_reported_while_it_takes_work(kube: Kube) -> None:
+def test_a_node_without_cards_is_closed_too(kube: Kube) -> None:
     name = kube.world.add_node("a")
     with reporting(kube) as site:
         assert site.hostnames() == [name]
         kube.world.patch_node(name, {"spec": {"unschedulable": True}})
-        until(lambda: site.hostnames() == [])
+        until(lambda: site.report(name).closed == ["node_cordoned"])
+        kube.world.patch_node(name, {"spec": {"unschedulable": None}})
+        until(lambda: site.report(name).closed == [])
 
 
 def test_a_node_that_is_no_longer_selected_is_none_of_the_citys(kube: Kube) -> None:
