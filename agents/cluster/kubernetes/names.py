@@ -6,10 +6,12 @@ digest, labels hold what selects, and annotations the ids themselves; an object 
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
 from agents.cluster.reconcile import RunKey
+from scheduler.contract.job import MAX_NODES
 from scheduler.contract.sync import DesiredRun
 
 PREFIX = "suanwang.io/"
@@ -25,10 +27,14 @@ STARTED_AT, RESUMED_AT, END, FINISHED_AT = PREFIX + "started-at", PREFIX + "resu
 RANK_ROLE, SUBMITTER_ROLE = "rank", "submitter"
 NAME_LENGTH = 27
 LABEL_LENGTH = 63
+MAX_COUNT = 2**53
+"""The greatest token the wire carries."""
 
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII)
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", re.ASCII)
 
 
+@lru_cache(maxsize=65_536)
 def run_name(cluster: str, key: RunKey) -> str:
     """The name of all objects of a run: a DNS label short enough that a pod's index and KubeRay's suffixes fit behind it."""
     return f"sw-{sha256('/'.join((cluster, key[0], str(key[1]))).encode()).hexdigest()[: NAME_LENGTH - 3]}"
@@ -74,11 +80,12 @@ def key_of(cluster: str, found: Mapping[str, Any]) -> RunKey | None:
     """The run an object is of, or None when it is not one of this cluster's: whoever may write labels may write any."""
     metadata = found["metadata"]
     noted = annotations_of(found)
-    attempt, token = noted.get(ATTEMPT), noted.get(FENCING_TOKEN, "")
-    if noted.get(CLUSTER) != cluster or attempt is None or not re.fullmatch(r"[0-9]{1,16}", token, re.ASCII):
+    attempt, token = noted.get(ATTEMPT, ""), noted.get(FENCING_TOKEN, "")
+    if noted.get(CLUSTER) != cluster or not _KEY.fullmatch(attempt) or not re.fullmatch(r"[0-9]{1,16}", token, re.ASCII):
         return None
     key = (attempt, int(token))
-    return key if (metadata.get("labels") or {}).get(RUN) == run_name(cluster, key) else None
+    ours = key[1] <= MAX_COUNT and (metadata.get("labels") or {}).get(RUN) == run_name(cluster, key)
+    return key if ours else None
 
 
 def annotations_of(found: Mapping[str, Any]) -> Mapping[str, str]:
@@ -88,7 +95,7 @@ def annotations_of(found: Mapping[str, Any]) -> Mapping[str, str]:
 def ranks_of(found: Mapping[str, Any]) -> int:
     """How many nodes its gang has; 1 where that is not noted."""
     noted = annotations_of(found).get(RANKS, "")
-    return int(noted) if re.fullmatch(r"[1-9][0-9]{0,4}", noted, re.ASCII) else 1
+    return min(int(noted), MAX_NODES) if re.fullmatch(r"[1-9][0-9]{0,4}", noted, re.ASCII) else 1
 
 
 def _of_cluster(cluster: str) -> dict[str, str]:

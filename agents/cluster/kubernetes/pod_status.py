@@ -19,7 +19,7 @@ Object = Mapping[str, Any]
 PROGRAMS = frozenset({CONTAINER, "ray-head", "ray-worker"})
 """The container that counts, by its name."""
 
-_EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 """A container that never began has a `startedAt` of 1970."""
 
 _DISRUPTIONS = {
@@ -80,8 +80,12 @@ class Ailment:
 
 
 def moment(text: str | None) -> datetime | None:
-    """A time of Kubernetes', to the second or finer."""
-    return None if not text else datetime.fromisoformat(text)
+    """A time as Kubernetes or the agent writes it. None for anything else: an annotation may hold what anybody wrote."""
+    try:
+        found = datetime.fromisoformat(text or "")
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None and _EARLIEST <= found < _LATEST else None
 
 
 def created_at(found: Object) -> datetime | None:
@@ -120,14 +124,12 @@ def is_over(pod: Object) -> bool:
 def began_at(pod: Object) -> datetime | None:
     """When the pod's program began."""
     state = _program(pod).get("state") or {}
-    began = moment((state.get("running") or state.get("terminated") or {}).get("startedAt"))
-    return None if began is None or began < _EPOCH else began
+    return moment((state.get("running") or state.get("terminated") or {}).get("startedAt"))
 
 
 def ended_at(pod: Object) -> datetime | None:
     """When the pod's program ended."""
-    ended = moment(((_program(pod).get("state") or {}).get("terminated") or {}).get("finishedAt"))
-    return None if ended is None or ended < _EPOCH else ended
+    return moment(((_program(pod).get("state") or {}).get("terminated") or {}).get("finishedAt"))
 
 
 def failure(pod: Object, nodes: Mapping[str, Object]) -> Failure | None:

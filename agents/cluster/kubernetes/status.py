@@ -261,7 +261,7 @@ def _going(seen: Seen, owner: Owner | None) -> ObservedRun:
         fencing_token=seen.key[1],
         state=RunState.STARTING if began is None else RunState.RUNNING,
         started_at=began,
-        ranks=1 if owner is None else _logs(owner),
+        ranks=_ranks_needed(seen) if owner is None else _logs(owner),
     )
 
 
@@ -280,6 +280,7 @@ def _began_at(seen: Seen, owner: Owner | None) -> datetime | None:
 
 
 def _ranks_needed(seen: Seen) -> int:
+    """By its pods, where its Job is gone."""
     return max((names.ranks_of(pod) for pod in seen.pods), default=1)
 
 

@@ -82,6 +82,8 @@ class KubernetesLauncher:
         self.nodes = Watched(api, NODES, None, rng=rng, monotonic=monotonic)
         self._logs = LogKeeper(api, config.namespace, data / "logs", monotonic)
         self._found_gang: manifests.Gang | None = None
+        self._found_sources: dict[tuple[str, int], Source] = {}
+        self._trouble = ""
         self._ailing: dict[str, datetime] = {}
         self._equipped: set[str] = set()
         self._ended: dict[RunKey, ObservedRun] = {}
@@ -92,11 +94,7 @@ class KubernetesLauncher:
         until = self._monotonic() + STEPS_SECONDS
         runs = []
         for seen in self._all_seen():
-            try:
-                run, until = self._brought_on(seen, until)
-            except ValueError:
-                # Whoever may write in this namespace may write any annotation; what we cannot have written is not ours.
-                continue
+            run, until = self._brought_on(seen, until)
             if run is not None:
                 runs.append(self._with_checkpoint(seen, run))
         self._keep_logs()
@@ -111,11 +109,7 @@ class KubernetesLauncher:
                 raise LaunchRefusedError(f"{placement.node} is no node of this Kubernetes cluster")
         key = (run.attempt, run.fencing_token)
         try:
-            found = self._api.create(self._resource, self._config.namespace, body)
-        except AlreadyExistsError:
-            found = self._api.get(self._resource, self._config.namespace, self._name(key))
-            if names.key_of(self._cluster, found) != key:
-                raise LaunchRefusedError(f"{self._name(key)} is there and is not this run's") from None
+            found = self._created(key, body)
         except RefusedError as error:
             raise LaunchRefusedError(f"Kubernetes refused it: {error}") from None
         except KubernetesError as error:
@@ -130,7 +124,12 @@ class KubernetesLauncher:
         if found is None:
             self._delete_pods(name)
         elif names.END not in names.annotations_of(found):
-            self._end(found, End(asked=True, detail="the city does not desire it any more", at=self._clock()))
+            try:
+                self._end(found, End(asked=True, detail="the city does not desire it any more", at=self._clock()))
+            except NotFoundError:
+                pass
+            except KubernetesError as error:
+                raise LauncherUnavailableError(str(error)) from None
 
     def forget(self, attempt: str, token: int) -> None:
         name = self._name((attempt, token))
@@ -143,8 +142,7 @@ class KubernetesLauncher:
 
     def read_log(self, attempt: str, token: int, rank: int, offset: int, max_bytes: int) -> LogPiece:
         name = self._name((attempt, token))
-        source = next((source for source in self._sources() if (source.run, source.rank) == (name, rank)), None)
-        return self._logs.read(name, rank, source, offset, max_bytes)
+        return self._logs.read(name, rank, self._found_sources.get((name, rank)), offset, max_bytes)
 
     def close(self) -> None:
         for watched in (self._owners, self._pods, self.nodes):
@@ -187,11 +185,11 @@ class KubernetesLauncher:
                         break
                     seen = replace(seen, owner=self._owner(changed))
             except LauncherUnavailableError as error:
-                log.warning("%s", error)
+                self._say(str(error))
                 until = 0.0
                 break
             except KubernetesError as error:  # changed or gone in between, or refused: the next round sees it as it is
-                log.info("%s", error)
+                self._say(str(error))
                 break
             assessment = self._assess(seen)
         return self._told(seen, assessment, fresh), until
@@ -326,14 +324,14 @@ class KubernetesLauncher:
 
     def _keep_logs(self) -> None:
         """A bounded part of a round: those longest ago first; with trouble, none."""
-        sources = self._sources()
-        self._logs.keep_only({source.run for source in sources} | set(self._owners.snapshot()))
+        self._found_sources = self._sources()
+        self._logs.keep_only({run for run, _ in self._found_sources} | set(self._owners.snapshot()))
         until = self._monotonic() + FEEDS_SECONDS
-        for source in self._logs.by_turns(sources)[:FEEDS_PER_ROUND]:
+        for source in self._logs.by_turns(self._found_sources.values())[:FEEDS_PER_ROUND]:
             if self._monotonic() >= until or not self._logs.feed(source):
                 return
 
-    def _sources(self) -> list[Source]:
+    def _sources(self) -> dict[tuple[str, int], Source]:
         """Where logs come from: each rank's newest pod; of a RayJob the pod that hands its program over and prints for it."""
         found = {}
         for pod in sorted(self._pods.snapshot().values(), key=lambda pod: str(pod["metadata"].get("creationTimestamp"))):
@@ -342,13 +340,30 @@ class KubernetesLauncher:
             if key is None or submits is not (self._resource is RAY_JOBS):
                 continue
             rank = 0 if submits else pod_status.rank(pod)
-            found[key, rank] = Source(self._name(key), rank, pod, SUBMITTER if submits else CONTAINER)
-        return list(found.values())
+            name = self._name(key)
+            found[name, rank] = Source(name, rank, pod, SUBMITTER if submits else CONTAINER)
+        return found
 
     def _note_ailing(self, pods: Iterable[Object]) -> None:
         ailing = {pod["metadata"]["uid"] for pod in pods if pod_status.ailment(pod) is not None}
         now = self._clock()
         self._ailing = {uid: self._ailing.get(uid, now) for uid in ailing}
+
+    def _created(self, key: RunKey, body: Object) -> Object:
+        """The run's Job, made now or before. Raises LaunchRefusedError where one of its name is another's, KubernetesError."""
+        try:
+            return self._api.create(self._resource, self._config.namespace, body)
+        except AlreadyExistsError:
+            found = self._api.get(self._resource, self._config.namespace, self._name(key))
+        if self._key(found) != key:
+            raise LaunchRefusedError(f"{self._name(key)} is there and is not this run's")
+        return found
+
+    def _say(self, trouble: str) -> None:
+        """Logs trouble when it begins and changes, not each time it is met again."""
+        if trouble and trouble != self._trouble:
+            log.warning("%s", trouble)
+        self._trouble = trouble
 
     def _with_checkpoint(self, seen: Seen, run: ObservedRun) -> ObservedRun:
         """With when the run wrote its newest checkpoint, where the agent has the volume too."""

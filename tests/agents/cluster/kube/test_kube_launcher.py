@@ -1,6 +1,9 @@
 """The `kubernetes` launcher with indexed Jobs: the same module against the double and, unchanged, against a real cluster."""
 
+import os
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -344,6 +347,7 @@ def test_logs_go_on_where_they_were_and_outlive_their_pods(place: Site) -> None:
     kubelet.prints(name, "three\n")
     assert place.launcher.read_log(*KEY, 0, 4, 100).data == b"two\n"
     place.restart()
+    place.until(RunState.RUNNING)
     assert place.launcher.read_log(*KEY, 0, 8, 100).data == b"three\n"
     place.launcher.stop(*KEY)
     place.until(RunState.STOPPED)
@@ -352,3 +356,39 @@ def test_logs_go_on_where_they_were_and_outlive_their_pods(place: Site) -> None:
     place.launcher.forget(*KEY)
     place.kube.world.until(lambda: place.seen() is None)
     assert list((place.folder / "logs").iterdir()) == []
+
+
+def test_whatever_is_written_on_a_job_its_run_is_told(place: Site) -> None:
+    place.running()
+    forged = {names.STARTED_AT: "yesterday", names.RESUMED_AT: "0001-01-01T00:00:00Z", names.RANKS: "99999", names.FINISHED_AT: "x"}
+    for value in (forged, forged | {names.END: '{"cause": "boredom"}'}):
+        place.kube.api.patch(JOBS, place.kube.namespace, names.run_name(CLUSTER, KEY), {"metadata": {"annotations": value}})
+        for _ in range(3):
+            place.kube.world.step()
+            assert place.seen() is not None
+    assert place.until(*ENDED).state is RunState.FAILED
+
+
+def test_stopping_and_forgetting_what_never_was_does_nothing(place: Site) -> None:
+    place.launcher.stop("att-9", 9)
+    place.launcher.forget("att-9", 9)
+    assert place.launcher.read_log("att-9", 9, 0, 7, 10).data == b""
+    assert place.launcher.observe() == []
+
+
+def test_the_age_of_a_checkpoint_is_told_where_the_agent_has_the_volume(
+    kube: Kube, kubeconfig: Path, server: ApiServer, tmp_path: Path
+) -> None:
+    volume = tmp_path / "volume"
+    with site(kube, kubeconfig, tmp_path / "agent", checkpoints={"claim": "ck", "local_path": str(volume)}) as place:
+        run = place.running(place.gang(checkpoint_path="/ckpt"))
+        assert run.checkpoint_at is None
+        folder = volume / "job-1" / "ckpt"
+        folder.mkdir(parents=True)
+        (folder / "of-an-earlier-attempt").write_text("x")
+        os.utime(folder / "of-an-earlier-attempt", (1_000_000_000, 1_000_000_000))
+        assert place.seen().checkpoint_at is None  # type: ignore[union-attr]
+        (folder / "step-10").write_text("x")
+        later = int(time.time()) + 60
+        os.utime(folder / "step-10", (later, later))
+        assert place.seen().checkpoint_at == datetime.fromtimestamp(later, UTC)  # type: ignore[union-attr]
