@@ -34,6 +34,7 @@ check: install
 # What others publish is not part of this repository: DATA is where you keep it (benchmarks/README.md).
 DATA ?= traces
 bench: install
+	UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --locked --all-extras --inexact --quiet --group bench
 	$(BIN)/python -m benchmarks --data $(DATA)
 
 clean:

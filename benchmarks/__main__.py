@@ -30,6 +30,7 @@ MODULES = (("openb", "openb"), ("muri", "muri"), ("itp", "itp_elasticflow"), ("p
 """Benchmarks with a command of their own, and a folder of data each."""
 
 MONEY = ("tagging", "posting", "verify", "export")
+AGENTS = ("footprint",)
 """Benchmarks with a command of their own that need no data."""
 
 
@@ -47,7 +48,7 @@ def main() -> None:
         bench("replay-openb", command, asked.runs, lambda: read_trace(nodes, pods))
     if asked.only in (None, "engine"):
         engine.main()
-    for name in MONEY:
+    for name in (*MONEY, *AGENTS):
         if asked.only in (None, name):
             subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], check=True)
     for row in rows():

@@ -6,6 +6,7 @@ are the same is held by a property test: what is refused here is refused there, 
 
 import re
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from agents.node.probes.probe import MAX_NAME, MAX_PROCESSES
@@ -18,6 +19,9 @@ MAX_TEXT = 200
 MAX_UUID = 128
 MAX_COUNT = 2**53
 MAX_LINKS = 64
+
+EARLIEST, LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2199, 12, 31, tzinfo=UTC)
+"""Of `observed_at`. A clock that says another time is told as the nearest: better a node with a wrong clock than none."""
 
 Json = dict[str, Any]
 

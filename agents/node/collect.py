@@ -12,7 +12,7 @@ from typing import Any
 
 import psutil
 
-from agents.node.bounds import MAX_ACCELERATORS, MAX_TEXT, bounded
+from agents.node.bounds import EARLIEST, LATEST, MAX_ACCELERATORS, MAX_TEXT, bounded
 from agents.node.probes.probe import PLACE, Device, Reading
 from scheduler.domain.clock import rfc3339
 from scheduler.domain.hardware import Catalogue, Health
@@ -93,7 +93,7 @@ def collect(
         **asdict(identity),
         **asdict(host),
         "sequence": sequence,
-        "observed_at": rfc3339(observed_at),
+        "observed_at": rfc3339(min(max(observed_at, EARLIEST), LATEST)),
         **_versions(list(readings.values())),
         "accelerators": cards,
         "probes": probes,

@@ -1,5 +1,6 @@
 /* A machine with two cards, as libnvidia-ml.so.1 would tell it: an H800 without a power sensor, and a card of a model
- * nobody knows with three uncorrected ECC errors. MOCK_NVML_CARDS makes it a machine of so many H800, at most eight. MOCK_NVML_INIT is the code nvmlInit answers, 0 (success) by default; MOCK_NVML_TROUBLE
+ * nobody knows with three uncorrected ECC errors. MOCK_NVML_CARDS makes it a machine of so many H800, at most eight,
+ * MOCK_NVML_MODEL calls them otherwise. MOCK_NVML_INIT is the code nvmlInit answers, 0 (success) by default; MOCK_NVML_TROUBLE
  * makes a read `crash` or `hang`, or `print` what does not belong there; MOCK_NVML_GATE is a pipe that nvmlInit waits for;
  * MOCK_NVML_XID is the error the driver tells of the first card, once; MOCK_NVML_PROCESSES is how many processes run on the first
  * card, each with one MiB more than the one before. */
@@ -42,7 +43,11 @@ int nvmlDeviceGetCount_v2(unsigned *count) {
 }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, card **out) { *out = &cards[index]; return SUCCESS; }
 int nvmlDeviceGetIndex(card *c, unsigned *index) { *index = (unsigned)(c - cards); return SUCCESS; }
-int nvmlDeviceGetName(card *c, char *out, unsigned size) { strncpy(out, c->name, size); return SUCCESS; }
+int nvmlDeviceGetName(card *c, char *out, unsigned size) {
+    const char *wanted = getenv("MOCK_NVML_MODEL");
+    strncpy(out, wanted ? wanted : c->name, size);
+    return SUCCESS;
+}
 int nvmlDeviceGetUUID(card *c, char *out, unsigned size) { strncpy(out, c->uuid, size); return SUCCESS; }
 int nvmlDeviceGetPciInfo_v3(card *c, pci_info *out) {
     memset(out, 0, sizeof *out);

@@ -144,6 +144,13 @@ def test_a_proper_hostname_stays_as_it_is() -> None:
     assert re.fullmatch(r"gpu-01-[0-9a-f]{8}", normalise_hostname("gpu_01"))
 
 
+@pytest.mark.parametrize(("year", "told"), [(1970, 2000), (9999, 2199), (2026, 2026)])
+def test_a_clock_that_is_centuries_off_hides_no_node(year: int, told: int) -> None:
+    at = datetime(year, 1, 1, tzinfo=UTC)
+    report = NodeReport.model_validate(collect(IDENTITY, HOST, {}, shipped_catalogue(), sequence=0, observed_at=at))
+    assert report.observed_at.year == told
+
+
 def test_a_late_reading_is_told_with_its_age() -> None:
     report = _report(late=Reading(error="no answer", age_seconds=12), timely=Reading(milliseconds=40))
     assert [(probe.age_seconds, probe.milliseconds) for probe in report.probes] == [(None, None), (12, None), (None, 40)]

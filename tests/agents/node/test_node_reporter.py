@@ -1,9 +1,13 @@
 """One call to a city over real HTTP on this machine: what it answers, and what becomes of answers that are none."""
 
 import json
+import shutil
+import ssl
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -16,7 +20,7 @@ ACCEPTED = b'{"next_report_seconds": 12}'
 
 @contextmanager
 def _city(
-    status: int, body: bytes, headers: dict[str, str] | None = None
+    status: int, body: bytes, headers: dict[str, str] | None = None, tls: tuple[Path, Path] | None = None
 ) -> Iterator[tuple[str, list[tuple[str, dict[str, str], bytes]]]]:
     """A city that gives one answer, its address, and what it was sent."""
     sent: list[tuple[str, dict[str, str], bytes]] = []
@@ -35,10 +39,14 @@ def _city(
             pass
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        if tls is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield f"http://127.0.0.1:{server.server_port}", sent
+            yield f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}", sent
         finally:
             server.shutdown()
             thread.join()
@@ -107,3 +115,21 @@ def test_a_refusal_without_a_problem_document_is_one_all_the_same(body: bytes) -
 def test_nobody_at_the_address_is_a_city_that_is_not_available() -> None:
     with pytest.raises(CityUnavailableError, match=r"http://127\.0\.0\.1:1: "):
         Reporter("http://user:s3cret@127.0.0.1:1", "t0ken").report({})
+
+
+def test_a_city_over_https_is_believed_by_the_authorities_it_is_given_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("needs openssl to make a certificate")
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    made = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=city", "-days", "2")
+    names = ("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(certificate))
+    subprocess.run([openssl, "req", "-x509", *made, *names], check=True, capture_output=True)
+    with _city(202, ACCEPTED, tls=(certificate, key)) as (url, sent):
+        with pytest.raises(CityUnavailableError, match="certificate verify failed"):
+            Reporter(url, "t0ken").report({})
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        assert Reporter(url, "t0ken").report({}) == 12
+    assert len(sent) == 1

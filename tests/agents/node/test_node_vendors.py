@@ -19,7 +19,7 @@ from agents.node.agent import once
 from agents.node.collect import Host, NodeIdentity, collect
 from agents.node.probes import cambricon, shipped
 from agents.node.probes.child import ChildProbe
-from agents.node.probes.probe import PLACE, Reading, Sensors
+from agents.node.probes.probe import PLACE, Probe, Reading, Sensors
 from agents.node.probes.tool import Run, ToolError, ToolProbe
 from agents.node.watch import Watch
 from scheduler.contract.inventory import Accelerator, NodeReport
@@ -119,6 +119,44 @@ def test_a_vendors_cards_are_read_as_they_are(path: Path, tmp_path: Path, monkey
 def test_every_shipped_probe_has_a_fixture_or_a_mock_library() -> None:
     with_fixture = {vendor(path).probe().name for path in FIXTURES}
     assert {probe.name for probe in shipped()} - with_fixture == {"nvml", "ixml"}
+
+
+CARDS: dict[str, list[tuple[str, str, int]]] = {
+    "ascend": [("910B3", "domestic", 65_536)] * 3 + [("910B3", "domestic", 0)],  # the last tells no size, and is degraded for it
+    "cambricon": [("MLU590-M9", "domestic", 98_304), ("MLU370-X4", "domestic", 23_308), ("MLU999", "unknown", 49_152)],
+    "hygon": [("K100_AI", "domestic", 65_520), ("BW1000", "domestic", 65_520)],
+    "metax": [("MXC500", "domestic", 65_536)] * 2 + [("MXC500", "domestic", 0)],
+    "moorethreads": [("MTT S5000", "domestic", 81_920), ("MTT S4000", "domestic", 49_152)],
+    "kunlunxin": [("P800", "domestic", 98_304)] * 2,
+    "enflame": [("S60", "domestic", 42_976), ("L300", "domestic", 147_456)],
+    "thead": [("PPU-ZW810E", "domestic", 98_304)] * 2,
+    "biren": [("Biren166M", "unknown", 65_536)],
+    "amd": [("MI300X", "foreign", 196_592), ("AMD Instinct MI999", "foreign", 262_144)],
+    "nvidia": [("H800", "foreign", 81_559)] * 8,
+    "iluvatar": [("BI-V150", "domestic", 81_559)] * 8,
+}
+"""By vendor: model, class and MiB of each of its cards, in order. AMD's and Cambricon's last are models of no catalogue."""
+
+
+@pytest.mark.parametrize("name", CARDS)
+def test_every_vendor_is_told_by_model_class_memory_and_count(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if name in ("nvidia", "iluvatar"):
+        library: Path = request.getfixturevalue("mock_library") / "libnvidia-ml.so.1"
+        monkeypatch.setenv("MOCK_NVML_CARDS", "8")
+        monkeypatch.setenv("MOCK_NVML_MODEL", {"nvidia": "NVIDIA H800", "iluvatar": "Iluvatar BI-V150"}[name])
+        probe: Probe = ChildProbe(name, f"agents.node.probes.nvml:{name}", (str(library),), deadline_seconds=60.0)
+    else:
+        install(tmp_path, fixture(name))
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        probe = vendor(Path(f"{name}.yaml")).probe()
+    seen = report(probe.probe()).accelerators
+    assert [(card.model, card.hardware_class.value, card.memory_bytes // MIB) for card in seen] == CARDS[name]
+
+
+def test_no_vendor_is_left_out() -> None:
+    assert len(CARDS) == len(shipped())
 
 
 GARBAGE = [
