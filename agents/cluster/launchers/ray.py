@@ -120,18 +120,31 @@ class RayLauncher:
             return LogPiece(offset)
         folder = f"{FOLDER}/{_name(attempt, token)}/{rank}"
         number, skipped = divmod(offset, SEGMENT_BYTES)
-        data = self._api.log(node_id, f"{folder}/{number:08d}.log", offset=skipped, max_bytes=max_bytes)
+        data = self._segment(node_id, folder, number, skipped, max_bytes)
         if data is None:
-            kept = [
-                int(stem)
-                for name in self._api.log_names(node_id, f"{folder}/*.log")
-                if (stem := PurePosixPath(name).stem).isdecimal()
-            ]
-            later = [each for each in kept if each > number]
-            return LogPiece(min(later) * SEGMENT_BYTES) if later else LogPiece(offset)
+            later = [kept for kept in self._kept(node_id, folder) if kept > number]
+            if not later:
+                return LogPiece(offset)
+            number, skipped, offset = later[0], 0, later[0] * SEGMENT_BYTES
+            data = self._segment(node_id, folder, number, skipped, max_bytes) or b""
         if len(data) < max_bytes and skipped + len(data) == SEGMENT_BYTES:
-            data += self._api.log(node_id, f"{folder}/{number + 1:08d}.log", max_bytes=max_bytes - len(data)) or b""
-        return LogPiece(offset, data)
+            data += self._segment(node_id, folder, number + 1, 0, max_bytes - len(data)) or b""
+        return LogPiece(offset, data, self._end(node_id, folder, offset, data, max_bytes))
+
+    def _segment(self, node_id: str, folder: str, number: int, skipped: int, max_bytes: int) -> bytes | None:
+        return self._api.log(node_id, f"{folder}/{number:08d}.log", offset=skipped, max_bytes=max_bytes)
+
+    def _kept(self, node_id: str, folder: str) -> list[int]:
+        """The numbers of a log's segments that are still there, in order."""
+        stems = (PurePosixPath(name).stem for name in self._api.log_names(node_id, f"{folder}/*.log"))
+        return sorted(int(stem) for stem in stems if stem.isdecimal())
+
+    def _end(self, node_id: str, folder: str, offset: int, data: bytes, max_bytes: int) -> int | None:
+        """How much was printed: what has been read to its end, or all before the newest segment, asked for once a segment."""
+        if len(data) < max_bytes:
+            return offset + len(data)
+        kept = self._kept(node_id, folder) if offset % SEGMENT_BYTES < max_bytes else []
+        return kept[-1] * SEGMENT_BYTES if kept and kept[-1] * SEGMENT_BYTES >= offset + len(data) else None
 
     def close(self) -> None:
         self._api.close()
