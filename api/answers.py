@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from api.views import reason_view, stored_reason_view
+from api.views import at_risk, reason_view, stored_reason_view
 from scheduler.contract.answers import (
     CostEstimate,
     DeadlineProspect,
@@ -80,6 +80,7 @@ def explanation_view(
         limited=answered.answer.limited if answered else False,
         deadline=_deadline(_of_run(job, attempt), (), language),
         placed=placed,
+        at_risk=at_risk(attempt, language, now) if attempt is not None else None,
     )
 
 

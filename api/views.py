@@ -2,17 +2,21 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from scheduler.billing.metering import whole_seconds
+from scheduler.billing.timeline import lost_from
 from scheduler.contract.base import EventView, ReasonView
-from scheduler.contract.job import AttemptView, CostSummary, JobSpec, JobView, TaskView
+from scheduler.contract.job import AtRisk, AttemptView, CostSummary, JobSpec, JobView, TaskView
 from scheduler.contract.registry import Cluster, Launcher
+from scheduler.domain.clock import format_duration
 from scheduler.domain.hardware import HardwareClass
 from scheduler.domain.money import format_cny
 from scheduler.domain.reasons import Language, Reason
-from scheduler.domain.states import AttemptState, JobState
+from scheduler.domain.states import ATTEMPT_ACTIVE, AttemptState, JobState
 from scheduler.service.lifecycle import from_json
 from scheduler.store.tables import AttemptRow, ClusterRow, JobCostRow, JobEventRow, JobRow, Json, TaskRow
 
@@ -27,13 +31,13 @@ def stored_reason_view(stored: Json, language: Language) -> ReasonView:
     return reason_view(from_json(stored), language)
 
 
-def job_views(session: Session, jobs: Sequence[JobRow], language: Language) -> list[JobView]:
-    """Jobs with their costs so far and where their latest attempt is."""
+def job_views(session: Session, jobs: Sequence[JobRow], language: Language, now: datetime) -> list[JobView]:
+    """Jobs with their costs so far, where their latest attempt is and what it would lose now."""
     ids = [job.id for job in jobs]
     latest = {row.job_id: row for row in session.scalars(select(AttemptRow).join(JobRow).where(*_latest(ids)))}
     costs = cost_summaries(session, ids)
     recorded = recorded_clusters(session)
-    return [_job_view(job, latest.get(job.id), costs[job.id], recorded, language) for job in jobs]
+    return [_job_view(job, latest.get(job.id), costs[job.id], recorded, language, now) for job in jobs]
 
 
 def cost_summaries(session: Session, jobs: Sequence[str]) -> Mapping[str, CostSummary]:
@@ -44,7 +48,7 @@ def cost_summaries(session: Session, jobs: Sequence[str]) -> Mapping[str, CostSu
     return found
 
 
-def attempt_view(attempt: AttemptRow, recorded: frozenset[str], language: Language) -> AttemptView:
+def attempt_view(attempt: AttemptRow, recorded: frozenset[str], language: Language, now: datetime) -> AttemptView:
     return AttemptView(
         id=attempt.id,
         number=attempt.number,
@@ -63,8 +67,22 @@ def attempt_view(attempt: AttemptRow, recorded: frozenset[str], language: Langua
         started_at=attempt.started_at,
         finished_at=attempt.finished_at,
         exit_code=attempt.exit_code,
+        at_risk=at_risk(attempt, language, now),
         reasons=[stored_reason_view(attempt.reason, language)] if attempt.reason else [],
     )
+
+
+def at_risk(attempt: AttemptRow, language: Language, now: datetime) -> AtRisk | None:
+    """What an attempt would lose if it were stopped now; None unless its program runs."""
+    if attempt.started_at is None or attempt.state not in ATTEMPT_ACTIVE:
+        return None
+    since, saved_at = lost_from(attempt.started_at, attempt.checkpoint_at, now), attempt.checkpoint_at
+    seconds = max(0, whole_seconds(since, now))
+    card_seconds = seconds * attempt.card_milli // 1000
+    saved = saved_at is not None and saved_at >= attempt.started_at
+    numbers: dict[str, str | int] = {"age": format_duration(seconds), "card_seconds": card_seconds}
+    reason = Reason("checkpoint_saved" if saved else "no_checkpoint", numbers)
+    return AtRisk(checkpoint_at=saved_at, seconds=seconds, card_seconds=card_seconds, reason=reason_view(reason, language))
 
 
 def task_view(task: TaskRow) -> TaskView:
@@ -94,7 +112,9 @@ def _latest(jobs: Sequence[str]):  # type: ignore[no-untyped-def]
     return AttemptRow.number == JobRow.attempts, JobRow.id.in_(jobs)
 
 
-def _job_view(job: JobRow, attempt: AttemptRow | None, costs: CostSummary, recorded: frozenset[str], language: Language) -> JobView:
+def _job_view(
+    job: JobRow, attempt: AttemptRow | None, costs: CostSummary, recorded: frozenset[str], language: Language, now: datetime
+) -> JobView:
     return JobView(
         id=job.id,
         tenant=job.tenant_id,
@@ -111,6 +131,7 @@ def _job_view(job: JobRow, attempt: AttemptRow | None, costs: CostSummary, recor
         model=attempt.model if attempt else None,
         costs=costs,
         tasks=job.tasks,
+        at_risk=at_risk(attempt, language, now) if attempt and job.tasks is None else None,
     )
 
 

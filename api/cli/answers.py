@@ -120,6 +120,8 @@ def lines(found: Situation, language: str) -> Iterator[str]:
     colon = words["colon"]
     if isinstance(found, Explanation) and found.placed:
         yield f"{words['placed']}{colon}{found.placed.cluster} ({', '.join(found.placed.nodes)})"
+    if isinstance(found, Explanation) and found.at_risk:
+        yield found.at_risk.reason.text
     for reason in found.reasons:
         yield f"{words['why']}{colon}{reason.text}"
     for text in _position(found.position):

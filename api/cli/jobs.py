@@ -219,6 +219,8 @@ def _show_job(view: JobView, output: str) -> None:
         typer.echo(f"  tasks: {counted_tasks(view.tasks)}")
     for reason in view.reasons:
         typer.echo(f"  {reason.code}: {reason.text}")
+    if view.at_risk is not None:
+        typer.echo(f"  {view.at_risk.reason.text}")
 
 
 def print_json(model: BaseModel) -> None:

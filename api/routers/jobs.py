@@ -71,7 +71,7 @@ def submit_job(spec: JobSpec, city: TheCity, principal: TenantOnly, keyed: Keyed
         _check_pending(session, tenant, spec.tasks)
         now = city.clock()
         job = submit(session, city.make_id("job", now), tenant, spec, now)
-        return 201, job_views(session, [job], language)[0]
+        return 201, job_views(session, [job], language, now)[0]
 
     return once(city, principal, keyed, effect)
 
@@ -93,13 +93,13 @@ def list_jobs(
         query = query.where(JobRow.state == state)
     with city.database.read(principal.scope) as session:
         jobs = session.scalars(query).all()
-        return JobPage(jobs=job_views(session, jobs, language), next=jobs[-1].id if len(jobs) == limit else None)
+        return JobPage(jobs=job_views(session, jobs, language, city.clock()), next=jobs[-1].id if len(jobs) == limit else None)
 
 
 @router.get("/{job_id}")
 def get_job(job_id: str, city: TheCity, principal: TenantOrStaff, language: Lang) -> JobView:
     with city.database.read(principal.scope) as session:
-        return job_views(session, [find_job(session, job_id)], language)[0]
+        return job_views(session, [find_job(session, job_id)], language, city.clock())[0]
 
 
 @router.post("/{job_id}/cancel", status_code=202, response_model=JobView)
@@ -112,7 +112,7 @@ def cancel_job(job_id: str, city: TheCity, principal: TenantOrOperator, keyed: K
         if job.state in JOB_FINAL:
             raise ProblemError("job_finished", id=job_id, state=job.state)
         request_cancel(session, job, city.clock())
-        return 202, job_views(session, [job], language)[0]
+        return 202, job_views(session, [job], language, city.clock())[0]
 
     return once(city, principal, keyed, effect)
 
@@ -155,9 +155,9 @@ def list_attempts(
         query = query.where(AttemptRow.task == task)
     with city.database.read(principal.scope) as session:
         find_job(session, job_id)
-        attempts, recorded = session.scalars(query).all(), recorded_clusters(session)
+        attempts, recorded, now = session.scalars(query).all(), recorded_clusters(session), city.clock()
         following = str(attempts[-1].number) if len(attempts) == limit else None
-        return AttemptPage(attempts=[attempt_view(attempt, recorded, language) for attempt in attempts], next=following)
+        return AttemptPage(attempts=[attempt_view(attempt, recorded, language, now) for attempt in attempts], next=following)
 
 
 @router.get("/{job_id}/events")

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from scheduler.contract.base import Count, Key, Moment, Money, ReasonView, Wire
 from scheduler.contract.cost import TagStatus
+from scheduler.contract.job import AtRisk
 from scheduler.contract.price import PriceTier
 from scheduler.contract.registry import PricedItem
 from scheduler.domain.hardware import HardwareClass
@@ -181,3 +182,4 @@ class Explanation(Situation):
     state: JobState
     verdict: Literal["fit", "wait", "never"] | None
     placed: Whereabouts | None = None
+    at_risk: AtRisk | None = None

@@ -211,6 +211,15 @@ class CostSummary(Wire):
     programme: str | None = None
 
 
+class AtRisk(Wire):
+    """What a run would lose if it were stopped now: all since its last checkpoint, or since its start where nobody knows of one."""
+
+    checkpoint_at: Moment | None
+    seconds: Count
+    card_seconds: Count
+    reason: ReasonView
+
+
 class JobView(Wire):
     """A job as the API answers it. An array is in the state of those of its tasks that are furthest on the way; `tasks` counts them
     by state, and `verdict` and `reasons` are of those that wait."""
@@ -230,6 +239,8 @@ class JobView(Wire):
     model: str | None = None
     costs: CostSummary
     tasks: dict[JobState, Count] | None = None
+    at_risk: AtRisk | None = None
+    """Of its latest attempt, while that runs; of an array each attempt says it for itself."""
 
 
 class TaskView(Wire):
@@ -271,6 +282,7 @@ class AttemptView(Wire):
     started_at: Moment | None = None
     finished_at: Moment | None = None
     exit_code: int | None = None
+    at_risk: AtRisk | None = None
     reasons: list[ReasonView] = Field(default_factory=list)
 
 

@@ -335,6 +335,14 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
     "succeeded": {"en": "finished successfully", "zh": "成功结束"},
     "array_succeeded": {"en": "all {tasks} tasks finished successfully", "zh": "全部 {tasks} 个任务成功结束"},
     "array_failed": {"en": "{failed} of {tasks} tasks failed", "zh": "{tasks} 个任务中有 {failed} 个失败"},
+    "checkpoint_saved": {
+        "en": "its last checkpoint is {age} old: {card_seconds} card-seconds would be lost now",
+        "zh": "最近一次检查点距今 {age};若此刻中断将损失 {card_seconds} 卡秒",
+    },
+    "no_checkpoint": {
+        "en": "it has no checkpoint yet, after {age}: {card_seconds} card-seconds would be lost now",
+        "zh": "运行 {age} 以来尚无检查点;若此刻中断将损失 {card_seconds} 卡秒",
+    },
     "exit_code": {"en": "the program exited with code {exit_code}", "zh": "程序以退出码 {exit_code} 结束"},
     "launch_failed": {"en": "the cluster could not start it: {detail}", "zh": "集群无法启动该作业:{detail}"},
     "image_pull_failed": {"en": "{cluster} cannot pull its image: {detail}", "zh": "集群 {cluster} 无法拉取镜像:{detail}"},

@@ -70,7 +70,7 @@ def observe(session: Session, cluster: ClusterRow, request: SyncRequest, now: da
             if attempt.state in ATTEMPT_ACTIVE:
                 _apply(session, job, attempt, run, now)
         if run is not None and _hear_of(session, attempt, now):
-            attempt.checkpoint_at = run.checkpoint_at or attempt.checkpoint_at
+            attempt.checkpoint_at = min(run.checkpoint_at, now) if run.checkpoint_at else attempt.checkpoint_at
 
 
 def desired(session: Session, cluster: ClusterRow) -> list[DesiredRun]:

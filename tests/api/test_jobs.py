@@ -1,5 +1,7 @@
 """Jobs through the API: submitted, listed, looked at, cancelled, and everything there is to know about one."""
 
+from datetime import timedelta
+
 import pytest
 
 from tests.api.world import START, World, card, observed, problem, spec
@@ -195,3 +197,37 @@ def test_reasons_come_in_the_language_asked_for(world: World) -> None:
     assert world.get("/v1/jobs", "tenant-a", language="zh")["jobs"][0]["reasons"][0]["code"] == "waiting_for_round"
     chinese = world.call("POST", "/v1/jobs", "tenant-a", json=spec(), headers={"Accept-Language": "zh"})
     assert chinese.json()["reasons"][0]["text"] == "已提交,等待下一轮调度"
+
+
+def test_what_a_run_would_lose_now_is_told_by_the_age_of_its_checkpoint(world: World) -> None:
+    job, run = world.start_job()
+    path = f"/v1/jobs/{job['id']}"
+    started = world.clock.now
+    world.clock.advance(100)
+    risk = world.get(path, "tenant-a")["at_risk"]
+    assert (risk["checkpoint_at"], risk["seconds"], risk["card_seconds"]) == (None, 100, 800)
+    assert risk["reason"]["text"] == "it has no checkpoint yet, after 1m40s: 800 card-seconds would be lost now"
+    saved = started + timedelta(seconds=90)
+    running = {"started_at": started.isoformat(), "checkpoint_at": saved.isoformat()}
+    world.sync("sz-ascend", observed(run, "running", **running))
+    world.clock.advance(50)
+    for risk in (
+        world.get(path, "tenant-a")["at_risk"],
+        world.get(f"{path}/attempts", "tenant-a")["attempts"][0]["at_risk"],
+        world.get(f"{path}/explanation", "tenant-a")["at_risk"],
+    ):
+        assert (risk["seconds"], risk["card_seconds"], risk["reason"]["code"]) == (60, 480, "checkpoint_saved")
+    chinese = world.get(path, "tenant-a", "zh")["at_risk"]["reason"]["text"]
+    assert chinese == "最近一次检查点距今 1m;若此刻中断将损失 480 卡秒"
+    world.sync("sz-ascend", observed(run, "failed", exit_code=1))
+    assert world.get(path, "tenant-a")["at_risk"] is None
+
+
+def test_a_checkpoint_of_a_clock_that_is_ahead_is_no_later_than_now(world: World) -> None:
+    job, run = world.start_job()
+    started = world.clock.now
+    world.clock.advance(100)
+    future = world.clock.now + timedelta(hours=1)
+    world.sync("sz-ascend", observed(run, "running", started_at=started.isoformat(), checkpoint_at=future.isoformat()))
+    world.clock.advance(10)
+    assert world.get(f"/v1/jobs/{job['id']}", "tenant-a")["at_risk"]["seconds"] == 10
