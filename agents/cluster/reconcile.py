@@ -21,8 +21,8 @@ class Actions:
 def plan(desired: Iterable[DesiredRun], observed: Iterable[ObservedRun]) -> Actions:
     """Stop what is not desired under its very token, forget it once it has ended, launch what is missing.
 
-    An attempt is not launched while a run of it with another token is still alive: the two would hold the same cards and
-    write the same checkpoint. If an attempt is desired twice, the greatest token counts, since tokens only grow.
+    An attempt is not launched while a run of it with another token is still alive, or one that it replaces: the two would hold
+    the same cards and write the same checkpoint. If an attempt is desired twice, the greatest token counts, since tokens only grow.
     """
     wanted: dict[str, DesiredRun] = {}
     for run in sorted(desired, key=lambda run: run.fencing_token):
@@ -33,7 +33,9 @@ def plan(desired: Iterable[DesiredRun], observed: Iterable[ObservedRun]) -> Acti
     occupied = {attempt for attempt, _ in stop}
     return Actions(
         launch=tuple(
-            run for run in wanted.values() if (run.attempt, run.fencing_token) not in there and run.attempt not in occupied
+            run
+            for run in wanted.values()
+            if (run.attempt, run.fencing_token) not in there and occupied.isdisjoint((run.attempt, *run.replaces))
         ),
         stop=stop,
         forget=tuple(key for key, run in undesired.items() if run.state in RUN_FINAL),

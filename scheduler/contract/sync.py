@@ -123,7 +123,11 @@ class ArrayIndex(Wire):
 
 
 class DesiredRun(Wire):
-    """One attempt that must be running, with everything a launcher needs to run it. `array`: where it is of a task of an array."""
+    """One attempt that must be running, with everything a launcher needs to run it. `array`: where it is of a task of an array.
+
+    `replaces`: earlier attempts of the same in this cluster that were given up while they may have been alive. It is not launched
+    beside one of them that still is: the two would hold the same cards and write the same checkpoint.
+    """
 
     attempt: Key
     fencing_token: Count
@@ -142,6 +146,7 @@ class DesiredRun(Wire):
     checkpoint_path: str | None = None
     max_runtime_seconds: Count
     array: ArrayIndex | None = None
+    replaces: list[Key] = Field(default_factory=list)
 
 
 class SyncResponse(Wire):

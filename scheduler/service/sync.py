@@ -4,6 +4,7 @@ The rules are those of `scheduler.contract.sync`. Everything here is level-trigg
 missing some, changes nothing in the end.
 """
 
+from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
@@ -78,7 +79,8 @@ def desired(session: Session, cluster: ClusterRow) -> list[DesiredRun]:
     wanted = select(AttemptRow).where(AttemptRow.cluster_id == cluster.id, *_DESIRED).order_by(AttemptRow.fencing_token)
     rows = session.execute(wanted.join(JobRow).add_columns(JobRow)).all()
     specs = {job.id: JobSpec.model_validate(job.spec) for job in {job for _, job in rows}}
-    return [_desired(attempt, job, specs[job.id]) for attempt, job in rows]
+    lost = _given_up(session, cluster.id, [attempt.job_id for attempt, _ in rows if attempt.tries > 1])
+    return [_desired(attempt, job, specs[job.id], lost.get((job.id, attempt.task), ())) for attempt, job in rows]
 
 
 def revision_of(runs: Sequence[DesiredRun]) -> str:
@@ -185,7 +187,16 @@ def _reason(attempt: AttemptRow) -> Reason:
     return from_json(attempt.reason) if attempt.reason else Reason("cancelled")
 
 
-def _desired(attempt: AttemptRow, job: JobRow, spec: JobSpec) -> DesiredRun:
+def _given_up(session: Session, cluster: str, jobs: Collection[str]) -> Mapping[tuple[str, int | None], Sequence[str]]:
+    """Of some jobs, or tasks of arrays, the attempts in a cluster that were lost: they may be alive there."""
+    found: defaultdict[tuple[str, int | None], list[str]] = defaultdict(list)
+    lost = AttemptRow.job_id.in_(jobs), AttemptRow.cluster_id == cluster, AttemptRow.state == AttemptState.LOST
+    for attempt in session.scalars(select(AttemptRow).where(*lost).order_by(AttemptRow.fencing_token)):
+        found[attempt.job_id, attempt.task].append(attempt.id)
+    return found
+
+
+def _desired(attempt: AttemptRow, job: JobRow, spec: JobSpec, replaces: Sequence[str]) -> DesiredRun:
     placements = [Placement.model_validate(placement) for placement in attempt.placements]
     return DesiredRun(
         attempt=attempt.id,
@@ -205,4 +216,5 @@ def _desired(attempt: AttemptRow, job: JobRow, spec: JobSpec) -> DesiredRun:
         checkpoint_path=spec.checkpoint.path if spec.checkpoint else None,
         max_runtime_seconds=spec.max_runtime_seconds,
         array=None if attempt.task is None else ArrayIndex(index=attempt.task, size=spec.tasks),
+        replaces=list(replaces),
     )

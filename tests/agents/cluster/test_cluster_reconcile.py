@@ -39,6 +39,13 @@ def test_another_token_is_stopped_first_and_only_then_replaced(old: int) -> None
     assert after == Actions(launch=(desired(token=2),), forget=(("att-1", old),))
 
 
+def test_an_attempt_waits_until_one_that_it_replaces_has_ended() -> None:
+    replacement = desired("att-2", 2, replaces=["att-0", "att-1"])
+    assert plan([replacement], [observed(RunState.RUNNING)]) == Actions(stop=(("att-1", 1),))
+    assert plan([replacement], [observed(RunState.STOPPED)]).launch == (replacement,)
+    assert plan([replacement], [observed(RunState.RUNNING, "att-9", 9)]).launch == (replacement,)
+
+
 def test_of_one_attempt_desired_twice_the_greatest_token_counts() -> None:
     assert plan([desired(token=5), desired(token=4)], []).launch == (desired(token=5),)
 
