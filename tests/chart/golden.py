@@ -21,10 +21,11 @@ def stable(text: str) -> str:
 
 
 def main() -> None:
-    for old in GOLDEN.glob("*.yaml"):
+    texts = {golden(example): stable(template("--values", str(example))) for example in EXAMPLES}
+    for old in set(GOLDEN.glob("*.yaml")) - set(texts):
         old.unlink()
-    for example in EXAMPLES:
-        golden(example).write_text(stable(template("--values", str(example))), "utf-8")
+    for path, text in texts.items():
+        path.write_text(text, "utf-8")
 
 
 if __name__ == "__main__":

@@ -14,8 +14,9 @@ from agents.node.probes import shipped
 from agents.node.probes.child import ChildProbe
 from agents.node.probes.tool import ToolProbe
 from api.cli import main
+from scheduler.contract.catalogue import read_catalogue
 from scheduler.domain.hardware import shipped_catalogue
-from tests.chart.helm import CHART, EXAMPLES, rendered, workloads
+from tests.chart.helm import CHART, EXAMPLES, named, rendered, workloads
 
 VENDORS: dict[str, dict[str, Any]] = yaml.safe_load((CHART / "files" / "vendors.yaml").read_text("utf-8"))
 SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text("utf-8"))
@@ -89,7 +90,26 @@ def test_the_agent_s_own_configuration_is_what_the_values_may_say() -> None:
 def test_the_agent_reads_the_configuration_it_is_given(example: Path, tmp_path: Path) -> None:
     file = tmp_path / "kubernetes.yaml"
     for document in rendered(example):
-        if document["kind"] == "ConfigMap":
+        if document["kind"] == "ConfigMap" and "kubernetes.yaml" in document["data"]:
             file.write_text(document["data"]["kubernetes.yaml"])
             values = yaml.safe_load(example.read_text("utf-8"))["site"]["clusterAgent"]["kubernetes"]
             assert read_config(file, shipped_catalogue()).namespace == values.get("namespace", "suanwang-jobs")
+
+
+def test_the_city_s_own_catalogue_is_read_by_who_names_cards_and_starts_them_anew() -> None:
+    found = rendered("city-production")
+    text = named(found, "ConfigMap", "-catalogue")["data"]["catalogue.yaml"]
+    catalogue = read_catalogue(yaml.safe_load(text))
+    assert catalogue.version.endswith("+2026-11-24.sz-1")
+    readers = {
+        document["metadata"]["labels"]["app.kubernetes.io/component"]
+        for document, spec in workloads(found)
+        for volume in spec["volumes"]
+        if volume["name"] == "catalogue"
+    }
+    assert readers == {"api", "dispatcher"}
+    other = rendered("city-production", "--set", "city.catalogue=version: other")
+    for name in ("-api", "-dispatcher"):
+        one, two = (named(each, "Deployment", name)["spec"]["template"]["metadata"]["annotations"] for each in (found, other))
+        assert one["checksum/catalogue"] != two["checksum/catalogue"]
+    assert not [each for each in rendered("city-trial") if each["kind"] == "ConfigMap"]

@@ -15,6 +15,11 @@
   emptyDir: {sizeLimit: 1Gi}
 {{- end -}}
 
+{{/* Who reads the city's own catalogue, if it has one: (dict "root" $ "component" "api") */}}
+{{- define "suanwang.catalogue.reader" -}}
+{{- if and .root.Values.city.catalogue (has .component (list "api" "dispatcher")) }}yes{{ end -}}
+{{- end -}}
+
 {{- define "suanwang.stores.container" -}}
 env:
   - {name: SUANWANG_DATABASE_URL_FILE, value: /run/secrets/suanwang/database-url}
@@ -29,6 +34,7 @@ A Deployment of one of the city's processes:
 (dict "root" $ "component" "api" "of" .Values.city.api "port" "http" "number" 8471 "strategy" {...} "args" [...])
 */}}
 {{- define "suanwang.city.deployment" -}}
+{{- $catalogue := include "suanwang.catalogue.reader" . -}}
 apiVersion: apps/v1
 kind: Deployment
 metadata: {{- include "suanwang.metadata" . | nindent 2 }}
@@ -42,7 +48,9 @@ spec:
   template:
     metadata:
       labels: {{- include "suanwang.podLabels" . | nindent 8 }}
-      {{- with .of.podAnnotations }}
+      {{- $checksums := dict }}
+      {{- if $catalogue }}{{ $checksums = dict "checksum/catalogue" (sha256sum .root.Values.city.catalogue) }}{{ end }}
+      {{- with merge $checksums .of.podAnnotations }}
       annotations: {{- toYaml . | nindent 8 }}
       {{- end }}
     spec:
@@ -56,8 +64,16 @@ spec:
         - name: {{ .component }}
           image: {{ include "suanwang.image" (dict "root" .root "image" .root.Values.image.city) }}
           imagePullPolicy: {{ .root.Values.image.pullPolicy }}
-          args: {{- toYaml .args | nindent 12 }}
+          args:
+            {{- toYaml .args | nindent 12 }}
+            {{- if $catalogue }}
+            - --catalogue
+            - /run/config/catalogue/catalogue.yaml
+            {{- end }}
           {{- include "suanwang.stores.container" .root | nindent 10 }}
+            {{- if $catalogue }}
+            - {name: catalogue, mountPath: /run/config/catalogue, readOnly: true}
+            {{- end }}
           ports:
             - {name: {{ .port }}, containerPort: {{ .number }}, protocol: TCP}
           {{- include "suanwang.probes" (dict "port" .port "startSeconds" .root.Values.city.migrations.waitSeconds) | nindent 10 }}
@@ -68,7 +84,12 @@ spec:
               exec: {command: [sleep, "5"]}
           {{- end }}
           resources: {{- toYaml .of.resources | nindent 12 }}
-      volumes: {{- include "suanwang.stores.volumes" .root | nindent 8 }}
+      volumes:
+        {{- include "suanwang.stores.volumes" .root | nindent 8 }}
+        {{- if $catalogue }}
+        - name: catalogue
+          configMap: {name: {{ include "suanwang.fullname" .root }}-catalogue}
+        {{- end }}
 {{- end -}}
 
 {{/* How patient a process is with stores that do not answer yet, before Kubernetes starts it again */}}
