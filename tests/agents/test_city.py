@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from threading import Thread
 
+import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -88,3 +89,15 @@ def test_a_city_of_a_private_authority_is_believed_by_its_file(
 def test_without_that_file_it_is_not(city_url: str, token: TokenFile) -> None:
     with City(city_url, token) as city, pytest.raises(CityUnavailableError, match="CERTIFICATE_VERIFY"):
         city.sync("c1", SyncRequest(agent="a", observed=[]))
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("17", 17), (None, None), ("Wed, 21 Oct 2026 07:28:00 GMT", None)])
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_city_that_cannot_now_says_when_to_come_again(
+    token: TokenFile, status: int, header: str | None, seconds: int | None
+) -> None:
+    headers = {"Retry-After": header} if header else {}
+    answer = httpx.MockTransport(lambda _: httpx.Response(status, headers=headers))
+    with City("http://city", token, answer) as city, pytest.raises(CityUnavailableError) as failure:
+        city.sync("c1", SyncRequest(agent="a", observed=[]))
+    assert failure.value.retry_after_seconds == seconds

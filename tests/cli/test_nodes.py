@@ -38,9 +38,28 @@ def test_cards_that_ail_and_cards_that_others_use_are_named_with_why_and_by_whom
         "2",
         "0",
         "1",
-        "card 0 is lost: gpu_lost, xid_79\ncard 1 is used and no job holds it: mine\\[r] 7 1.5 GiB, process 8",
+        "card 0 is lost: it has fallen off the bus \\[gpu_lost], Xid error 79\n"
+        "card 1 is used and no job holds it: mine\\[r] 7 1.5 GiB, process 8",
     ]
 
 
 def test_a_node_that_is_closed_says_why() -> None:
     assert _cells(closed=["node_cordoned", "node_tainted:only"])[-1] == "takes no new work: node_cordoned, node_tainted:only"
+
+
+def test_an_operator_may_read_it_in_chinese() -> None:
+    card = _card(
+        0, health="degraded", health_reasons=["uuid_on_two_nodes", "of_a_newer_agent"], foreign_use=True, processes=[{"pid": 8}]
+    )
+    node = {"cluster": "sz", "hostname": "n1", "heard_seconds_ago": 3, "cpu_cores": 8, "memory_bytes": 1, "labels": {}}
+    told = {"clock_ahead_seconds": -90, "probe_errors": {"nvml": "crashed"}, "closed": ["cordoned"], "accelerators": [card]}
+    table = node_table([NodeView.model_validate(node | told)], "zh")
+    assert str(table.columns[0].header) == "集群"
+    lines = str(next(iter(table.columns[-1].cells))).replace("\\[", "[").splitlines()
+    assert lines == [
+        "不接受新作业:cordoned",
+        "时钟慢 90 秒",
+        "探针 nvml:crashed",
+        "卡 0 降级:另一节点已先上报同一张卡 [uuid_on_two_nodes], of_a_newer_agent",
+        "卡 0 被占用,但没有作业持有它:进程 8",
+    ]

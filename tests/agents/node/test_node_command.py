@@ -1,10 +1,12 @@
 """`suanwang agent node` as an operator types it."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import httpx
@@ -13,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from agents.node.command import node
+from agents.node.loop import Order
 from agents.node.table import print_report
 from scheduler.contract.inventory import NodeReport
 
@@ -156,3 +159,31 @@ def test_it_says_how_it_stands_where_it_is_told_to(tmp_path: Path) -> None:
 def _asked(port: int, path: str) -> str:
     response = httpx.get(f"http://127.0.0.1:{port}/{path}", trust_env=False)
     return f"{response.status_code} {response.text.strip()}"
+
+
+@pytest.mark.processes
+def test_the_real_processes_load_nothing_heavy_whatever_they_do(tmp_path: Path, mock_library: Path) -> None:
+    """Every module that is loaded, at the start or later, by a process that reports and by the child that reads NVML for it."""
+    token_file = tmp_path / "token"
+    token_file.write_text("s3cret")
+    order = Order("http://127.0.0.1:1", str(token_file), "gpu-01", "boot", "0", 0, probe_host="", probe_port=None)
+    env = os.environ | {"PYTHONPROFILEIMPORTTIME": "1", "LD_LIBRARY_PATH": str(mock_library)}
+    loop = subprocess.Popen(
+        [sys.executable, "-m", "agents.node.loop", json.dumps(asdict(order))], env=env, stderr=subprocess.PIPE, text=True
+    )
+    with loop:
+        assert loop.stderr is not None
+        told = []
+        for line in loop.stderr:
+            told.append(line)
+            if "the city is not available" in line:  # a report has been made, and posted in vain
+                loop.send_signal(signal.SIGTERM)
+        assert loop.wait(30) == 0
+    library = str(mock_library / "libnvidia-ml.so.1")
+    command = [sys.executable, "-m", "agents.node.probes.child", "agents.node.probes.nvml:nvidia", library]
+    child = subprocess.run(command, env=env, input="\n", capture_output=True, text=True, timeout=60, check=True)
+    assert len(json.loads(child.stdout)["devices"]) == 2
+    for imported, needed in (("".join(told), "agents.node.reporter"), (child.stderr, "pynvml")):
+        modules = {line.rpartition("|")[2].strip() for line in imported.splitlines() if line.startswith("import time:")}
+        assert needed in modules
+        assert not {module.partition(".")[0] for module in modules} & (HEAVY | UNUSED)
