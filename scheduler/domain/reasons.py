@@ -323,6 +323,7 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "en": "granted to {cluster}: {nodes} nodes × {per_node} × {what}",
         "zh": "授权给 {cluster}:{nodes} 个节点 × {per_node} × {what}",
     },
+    "taken_up": {"en": "{cluster} has it and prepares its start", "zh": "集群 {cluster} 已接收,正在准备启动"},
     "started": {"en": "running in {cluster}", "zh": "在 {cluster} 运行"},
     "cards_degraded": {
         "en": "{cards} of its cards on {node} are no longer healthy ({why}): it goes on, and nothing new is placed on them",

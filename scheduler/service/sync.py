@@ -148,7 +148,7 @@ def _apply(session: Session, job: JobRow, attempt: AttemptRow, run: ObservedRun 
     if run.started_at is not None and attempt.started_at is None:
         attempt.started_at = min(max(run.started_at, attempt.granted_at), now)
     if run.state not in RUN_FINAL:
-        advance_attempt(session, job, attempt, _PROGRESS[run.state], _onward(attempt), now)
+        advance_attempt(session, job, attempt, _PROGRESS[run.state], _onward(attempt, run.state), now)
         return
     end, reason = _ending(attempt, run)
     attempt.exit_code = run.exit_code
@@ -161,13 +161,16 @@ def _apply_absence(session: Session, job: JobRow, attempt: AttemptRow, now: date
     if attempt.stop_as is not None:
         end_attempt(session, job, attempt, AttemptState(attempt.stop_as), _reason(attempt), seen, now)
     elif attempt.state == AttemptState.UNREACHABLE and attempt.observed_at is None:
-        advance_attempt(session, job, attempt, AttemptState.GRANTED, _onward(attempt), now)
+        advance_attempt(session, job, attempt, AttemptState.GRANTED, Reason("cluster_back", {"cluster": attempt.cluster_id}), now)
     elif attempt.state != AttemptState.GRANTED:
         end_attempt(session, job, attempt, AttemptState.LOST, Reason("run_vanished", {"cluster": attempt.cluster_id}), seen, now)
 
 
-def _onward(attempt: AttemptRow) -> Reason:
-    return Reason("cluster_back" if attempt.state == AttemptState.UNREACHABLE else "started", {"cluster": attempt.cluster_id})
+def _onward(attempt: AttemptRow, state: RunState) -> Reason:
+    where = {"cluster": attempt.cluster_id}
+    if attempt.state == AttemptState.UNREACHABLE:
+        return Reason("cluster_back", where)
+    return Reason("taken_up", where) if state is RunState.STARTING else Reason("started", where)
 
 
 def _ending(attempt: AttemptRow, run: ObservedRun) -> tuple[AttemptState, Reason]:

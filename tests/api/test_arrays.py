@@ -68,7 +68,7 @@ def test_attempts_events_and_logs_are_found_by_task(world: World) -> None:
     shown = world.get(f"/v1/jobs/{job}", "tenant-a")
     assert (shown["state"], shown["tasks"]) == ("running", {"running": 8, "queued": 2})
     chunk = {"attempt": runs[3]["attempt"], "fencing_token": runs[3]["fencing_token"], "offset": 0, "text": "I am the fourth"}
-    world.post("/v1/clusters/sz-ascend/logs", chunk, "agent-ascend", 200)
+    world.post("/v1/clusters/sz-ascend/logs", {"chunks": [chunk]}, "agent-ascend", 200)
     log = world.get(f"/v1/jobs/{job}/logs", "tenant-a", task=3)
     assert (log["text"], log["task"], log["number"]) == ("I am the fourth", 3, 4)
     assert [each["task"] for each in world.get(f"/v1/jobs/{job}/attempts", "tenant-a", task=3)["attempts"]] == [3]

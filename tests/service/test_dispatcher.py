@@ -39,7 +39,7 @@ def test_a_job_goes_from_the_queue_to_its_cost_record(town: Town) -> None:
     assert town.state(job) == J.SUCCEEDED
     [attempt] = town.attempts(job)
     assert (attempt.cluster_id, attempt.cards, attempt.contract_id, attempt.metered) == ("sz", 8, "C-1", True)
-    assert town.events(job) == ["submitted", "granted", "started", "started", "succeeded"]
+    assert town.events(job) == ["submitted", "granted", "taken_up", "started", "succeeded"]
     ledger = books(town.database)
     assert all(ledger.identities().values())
     assert ledger.jobs[job].voucher_micros > 0

@@ -58,7 +58,7 @@ def test_a_run_is_moved_and_everybody_runs(town: Town) -> None:
         town.tick()
     assert [town.state(job) for job in (moved, stays, head)] == [JobState.RUNNING] * 3
     assert [node(town, job) for job in (moved, stays, head)] == ["s2", "s2", "s1"]
-    assert town.events(moved)[-6:] == ["move_requested", "moved", "waiting_for_round", "granted", "started", "started"]
+    assert town.events(moved)[-6:] == ["move_requested", "moved", "waiting_for_round", "granted", "taken_up", "started"]
     assert (town.job(moved).losses, town.job(moved).failures) == (0, 0)
     assert [attempt.state for attempt in town.attempts(moved)] == ["preempted", "running"]
 
