@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -75,6 +76,17 @@ def test_a_bad_site_file_names_its_field(options: dict[str, str], tmp_path: Path
     result = CliRunner().invoke(app, arguments(options))
     assert result.exit_code == 2
     assert "site.yaml: nodes.0.count" in result.stderr
+
+
+def test_a_busy_port_is_said_in_one_line(options: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        result = CliRunner().invoke(app, arguments(options | {"--probe-port": str(taken.getsockname()[1])}))
+    assert result.exit_code == 2
+    assert "--probe-port" in result.stderr
+    assert "Address already in use" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_two_agents_do_not_share_a_folder(options: dict[str, str]) -> None:
