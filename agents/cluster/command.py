@@ -33,7 +33,6 @@ from agents.cluster.site import RecordedNodes, read_site
 from agents.node.collect import normalise_hostname, read_host
 from agents.signals import stop_on_signals
 from agents.standing import Standing, serve_standing
-from agents.terms import read_token
 from scheduler.contract.base import Key
 from scheduler.domain.hardware import shipped_catalogue
 from scheduler.domain.ids import RANDOM_BYTES, new_id
@@ -161,7 +160,7 @@ def _ray_api(own: LocalRay | None, address: str | None, token_file: Path | None)
     if own is not None or address is None:
         raise ValueError("--launcher ray needs either --ray-address URL or --local-ray")
     _check_url("--ray-address", address)
-    return RayApi(address, read_token(token_file) if token_file else os.environ.get("RAY_AUTH_TOKEN"))
+    return RayApi(address, TokenFile(token_file) if token_file else os.environ.get("RAY_AUTH_TOKEN") or None)
 
 
 def _ray_resources(options: list[str]) -> dict[str, str]:

@@ -81,7 +81,8 @@ Parsed = TypeVar("Parsed")
 
 
 class RayApi:
-    """The Ray at `address` (`http://host:8265`). `alive` says whether a Ray this process started still runs.
+    """The Ray at `address` (`http://host:8265`), opened by a token, or by what finds one. `alive` says whether a Ray this process
+    started still runs.
 
     Every call raises LauncherUnavailableError, or LauncherGoneError once that Ray has ended.
     """
@@ -89,14 +90,15 @@ class RayApi:
     def __init__(
         self,
         address: str,
-        token: str | None,
+        token: str | httpx.Auth | None,
         *,
         alive: Callable[[], bool] = lambda: True,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._http = httpx.Client(
             base_url=address,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers={"Authorization": f"Bearer {token}"} if isinstance(token, str) else {},
+            auth=token if isinstance(token, httpx.Auth) else None,
             timeout=TIMEOUT_SECONDS,
             transport=transport,
             # What this machine believes, and SSL_CERT_FILE: a Ray behind a site's own authority is the usual case.

@@ -6,6 +6,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agents.city import TokenFile
 from agents.cluster.launcher import LauncherGoneError, LauncherUnavailableError
 from agents.cluster.ray import api
 from agents.cluster.ray.api import RayApi
@@ -43,3 +44,13 @@ def test_an_answer_that_trickles_in_or_never_ends_is_cut_off(monkeypatch: pytest
     monkeypatch.setattr(api, "ANSWER_SECONDS", -1.0)
     with pytest.raises(LauncherUnavailableError, match="took more than"):
         one.jobs("suanwang-")
+
+
+def test_a_token_is_replaced_by_writing_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("old-token")
+    one = RayApi("http://ray", TokenFile(file), transport=httpx.MockTransport(FakeRay()))
+    with pytest.raises(LauncherUnavailableError, match="is its token right"):
+        one.jobs("suanwang-")
+    file.write_text("ray-token")
+    assert one.jobs("suanwang-") == []

@@ -24,7 +24,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from . import OUT_OF_MEMORY_MARKS
-from .rank import filled, free_port, output_folder, say
+from .rank import filled, free_port, say
 
 POLL_SECONDS = 0.2
 STOP_MARGIN_SECONDS = 5.0
@@ -203,7 +203,9 @@ class Rank:
 
     def start(self, spec: dict[str, Any]) -> dict[str, Any]:
         """Returns `{"began": T}`, or `{"ended": ...}` when the program could not be started."""
-        command = [sys.executable, "-E", str(Path(__file__).parents[1]), "rank", json.dumps({**spec, "logs": output_folder()})]
+        # As Ray's own job supervisor finds it; no public word of Ray says where a node's logs lie.
+        logs = ray._private.worker._global_node.get_logs_dir_path()  # type: ignore[attr-defined]
+        command = [sys.executable, "-E", str(Path(__file__).parents[1]), "rank", json.dumps({**spec, "logs": logs})]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         return self._told()
 
