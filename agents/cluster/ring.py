@@ -49,11 +49,10 @@ class Ring:
         end = self.end + len(data)
         kept = data[-self._most :]
         start = end - len(kept)
-        if start > self.end:
-            self._drop(len(self._segments))
         for offset in range(0, len(kept), self._segment_bytes):
             self._write(start + offset, kept[offset : offset + self._segment_bytes])
         self._commit(end, mark)
+        # Only now: until then the last append is what counts
         while len(self._segments) > 1 and end - self._segments[1].start >= self._most - self._segment_bytes:
             self._drop(1)
 

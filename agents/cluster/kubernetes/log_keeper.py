@@ -93,7 +93,8 @@ class LogKeeper:
             # No container yet, or none any more: what the pod printed before, if anything, is all there will be
             data, place, cut = b"", before, False
         except LauncherUnavailableError as error:
-            log.info("%s", error)
+            if source.uid not in self._pauses or self._pauses[source.uid].seconds != TROUBLE_SECONDS:
+                log.info("%s", error)
             self._pauses[source.uid] = _Pause(self._monotonic() + TROUBLE_SECONDS, TROUBLE_SECONDS)
             return False
         self._pause(source, printed=bool(data))

@@ -92,10 +92,13 @@ def test_a_kill_loses_nothing_and_doubles_nothing(tmp_path: Path, monkeypatch: p
         with pytest.raises(KeyboardInterrupt):
             ring(folder).append(b"x" * size, {"at": 2})
     again = ring(folder)
+    written = b"x" * size
     if again.mark == {"at": 1}:
-        again.append(b"x" * size, {"at": 2})
+        assert again.read(0, 100) == (0, b"first\n")
+        written = b"y" * size
+        again.append(written, {"at": 2})
     start, data = everything(again)
-    assert data == (b"first\n" + b"x" * size)[start:]
+    assert data == (b"first\n" + written)[start:]
     assert again.end == 6 + size
 
 

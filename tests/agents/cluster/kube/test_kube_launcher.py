@@ -225,6 +225,30 @@ def test_a_program_that_ignores_the_stop_runs_until_its_grace_is_over(place: Sit
     assert place.until(*ENDED).state is RunState.STOPPED
 
 
+def test_an_ending_is_not_told_on_what_was_last_heard(place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.running()
+    for each in place.pods().values():
+        place.kube.world.kubelet.stubborn.add(each["metadata"]["name"])
+    place.launcher.stop(*KEY)
+    place.kube.world.until(lambda: place.seen() and not place.pods())
+    monkeypatch.setattr(place.launcher._pods, "snapshot", dict)  # a watch that is behind, or has missed something
+    for _ in range(5):
+        place.kube.world.step()
+        assert place.seen().state is RunState.RUNNING  # type: ignore[union-attr]
+
+
+def test_an_ending_waits_for_an_api_that_answers(place: Site, server: ApiServer) -> None:
+    place.running()
+    for each in place.pods().values():
+        place.kube.world.kubelet.end(each["metadata"]["name"])
+    server.faults.append(Fault("get", "jobs", times=10**6, status=500))
+    for _ in range(20):
+        place.kube.world.step()
+        assert place.seen().state is RunState.RUNNING  # type: ignore[union-attr]
+    server.faults.clear()
+    assert place.until(*ENDED).state is RunState.SUCCEEDED
+
+
 def test_a_restarted_agent_finds_its_runs_as_they_are(place: Site) -> None:
     run = place.running()
     place.restart()

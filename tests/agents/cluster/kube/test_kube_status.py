@@ -165,6 +165,13 @@ def test_why_a_pod_failed(failed: Any, cause: Cause | None, exit_code: int | Non
     assert said in found.detail
 
 
+def test_a_container_that_never_began_starts_no_clock() -> None:
+    never = {"exitCode": 128, "reason": "StartError", "startedAt": "1970-01-01T00:00:00Z", "finishedAt": at(ENDED)}
+    found = judged(job(notes={}), pod(0), pod(1, {"terminated": never}))
+    assert found.run is not None
+    assert (found.run.state, found.run.started_at) == (RunState.STARTING, None)
+
+
 def test_the_rank_that_failed_first_counts() -> None:
     later = pod(0, exited(1, moment=ENDED + timedelta(seconds=5)))
     assert verdict(job(), later, pod(1, exited(137, "OOMKilled"))).cause is Cause.OUT_OF_MEMORY
@@ -270,6 +277,8 @@ def test_a_gang_that_has_no_place_in_time_is_not_placed() -> None:
 def test_a_suspended_gang_is_let_go_and_one_that_ran_was_preempted() -> None:
     suspended = condition("Suspended", reason="JobSuspended")
     assert judged(job(suspended, notes={}, suspend=True), now=CREATED).step == Resume()
+    put_back = job(suspended, notes={names.RESUMED_AT: rfc3339(CREATED)}, suspend=True)
+    assert judged(put_back, pod(0, exited(143), deleted=True), now=BEGUN).step == Resume()
     found = verdict(job(suspended, suspend=True), pod(0, exited(143), deleted=True))
     assert (found.cause, found.exit_code) == (Cause.PREEMPTED, None)
 
