@@ -1,4 +1,4 @@
-"""Huawei Ascend by `npu-smi`, tables of 22.0 to 25.5.
+"""Huawei Ascend through DCMI (`probes/dcmi.py`), and where that is not there or fails by `npu-smi`, tables of 22.0 to 25.5.
 
 `npu-smi info` prints two rows a chip, three cells each; `npu-smi info -m` says which chip is which device:
 
@@ -12,10 +12,14 @@ The two chips of a 300I Duo have one address, and in a container a chip may have
 
 import re
 
+from agents.node.probes.child import ChildProbe
+from agents.node.probes.preferred import Preferred
 from agents.node.probes.printed import MIB, cells, header, joined, pci_address, some, whole
 from agents.node.probes.probe import PLACE, Device, Reading, Sensors
 from agents.node.probes.tool import Run, ToolProbe
 from scheduler.domain.hardware import Health
+
+LIBRARIES = ("libdcmi.so", "/usr/local/dcmi/libdcmi.so", "/usr/local/Ascend/driver/lib64/driver/libdcmi.so")
 
 VERDICTS = {
     "ok": (Health.HEALTHY, ()),
@@ -33,7 +37,12 @@ _MAPPED = re.compile(r"\s*(\d+)\s+(\d+)\s+(\d+)\s")
 """NPU, chip, and the logic id, which an `Mcu` has not (`-`)."""
 
 
-def probe() -> ToolProbe:
+def probe() -> Preferred:
+    return Preferred(ChildProbe("dcmi", "agents.node.probes.dcmi:huawei", LIBRARIES), tool())
+
+
+def tool() -> ToolProbe:
+    """The command alone."""
     return ToolProbe("npu-smi", ("npu-smi", "/usr/local/bin/npu-smi", "/usr/local/sbin/npu-smi"), read)
 
 

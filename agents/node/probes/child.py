@@ -47,7 +47,7 @@ class ChildProbe:
     def probe(self) -> Reading:
         """Raises ChildError."""
         if self._child is None:
-            library = next(filter(_loads, self._libraries), None)
+            library = self._found()
             if library is None:
                 return Reading()
             self._child = _start(self._factory, library)
@@ -55,6 +55,13 @@ class ChildProbe:
         if "raised" in answer:
             raise ChildError(answer["raised"])
         return _reading(answer)
+
+    def is_there(self) -> bool:
+        """Whether there is a library to be asked."""
+        return self._child is not None or self._found() is not None
+
+    def _found(self) -> str | None:
+        return next(filter(_loads, self._libraries), None)
 
     def _answer(self, child: subprocess.Popen[bytes]) -> Any:
         asks, answers = cast(IO[bytes], child.stdin), cast(IO[bytes], child.stdout)

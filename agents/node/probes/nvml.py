@@ -9,11 +9,12 @@ import ctypes
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from itertools import combinations, takewhile
+from itertools import takewhile
 from typing import Any, Protocol, TypeVar
 
 import pynvml
 
+from agents.node.probes.links import islands
 from agents.node.probes.printed import pci_address
 from agents.node.probes.probe import MAX_NAME, MAX_PROCESSES, Device, Instance, Partition, Process, Reading, Sensors
 from agents.node.probes.xid import NvmlEvents, XidWatch
@@ -175,15 +176,13 @@ class NvmlProbe:
     def _find_islands(self, devices: Sequence[Device]) -> dict[str, int]:
         nvml, reader = self._nvml, _Reader()
         handles = [reader.read(nvml.nvmlDeviceGetHandleByIndex, device.index) for device in devices]
-        island = list(range(len(devices)))
-        for one, other in combinations(range(len(devices)), 2):
+
+        def joined(one: int, other: int) -> bool | None:
             status = reader.read(nvml.nvmlDeviceGetP2PStatus, handles[one], handles[other], pynvml.NVML_P2P_CAPS_INDEX_NVLINK)
-            if status is None:
-                return {}
-            if status == pynvml.NVML_P2P_STATUS_OK:
-                joined = {island[one], island[other]}
-                island = [min(joined) if number in joined else number for number in island]
-        return {device.uuid: number for device, number in zip(devices, island, strict=True)}
+            return None if status is None else bool(status == pynvml.NVML_P2P_STATUS_OK)
+
+        island = islands(len(devices), joined)
+        return {} if island is None else {device.uuid: number for device, number in zip(devices, island, strict=True)}
 
     def _sensed(self, handle: Any, device: Device, xids: Sequence[str]) -> Device:
         """The device as it is now, `xids` among what ails it.

@@ -97,10 +97,10 @@ class ToolProbe:
     def probe(self) -> Reading:
         tool = next(filter(None, map(shutil.which, self._commands)), None)
         if tool is None:
-            return self._with_lost(Reading())
+            return with_lost(self._listed, Reading())
         with TemporaryDirectory(prefix="suanwang-probe-") as folder:
             reading = self._read(Run(tool, Path(folder), time.monotonic() + self._deadline_seconds))
-        return self._with_lost(replace(reading, devices=tuple(self._placed(device) for device in reading.devices)))
+        return with_lost(self._listed, replace(reading, devices=tuple(self._placed(device) for device in reading.devices)))
 
     def _placed(self, device: Device) -> Device:
         """With the PCI vendor the kernel knows for its address, where its tool did not tell."""
@@ -111,17 +111,21 @@ class ToolProbe:
             return replace(device, pci_vendor_id=vendor.removeprefix("0x").lower())
         return device
 
-    def _with_lost(self, reading: Reading) -> Reading:
-        """With the cards that are missing: lost, or merely not read where the reading says itself that it is not whole."""
-        health, reason = (Health.DEGRADED, "not_read") if reading.error else (Health.LOST, "no_longer_listed")
-        listed = {device.uuid: device for device in reading.devices}
-        lost = [
-            replace(device, sensors=Sensors(), health=health, health_reasons=(reason,))
-            for uuid, device in self._listed.items()
-            if uuid not in listed
-        ]
-        self._listed |= listed
-        return replace(reading, devices=(*reading.devices, *lost))
+
+def with_lost(listed: dict[str, Device], reading: Reading) -> Reading:
+    """With the cards that are missing of those `listed` before, which are noted there with the new ones.
+
+    They are lost, or merely not read where the reading says itself that it is not whole.
+    """
+    health, reason = (Health.DEGRADED, "not_read") if reading.error else (Health.LOST, "no_longer_listed")
+    seen = {device.uuid: device for device in reading.devices}
+    lost = [
+        replace(device, sensors=Sensors(), health=health, health_reasons=(reason,))
+        for uuid, device in listed.items()
+        if uuid not in seen
+    ]
+    listed |= seen
+    return replace(reading, devices=(*reading.devices, *lost))
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 
 
+def compiled(source: str, library: Path) -> Path:
+    """A library of ours, from C beside this file. Skips the test where there is no compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None or sys.platform != "linux":
+        pytest.skip("needs Linux and a C compiler (cc, gcc or clang) to build a mock library")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, Path(__file__).with_name(source)], check=True)
+    return library
+
+
 @pytest.fixture(scope="session")
 def mock_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a `libnvidia-ml.so.1` of our own."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if compiler is None or sys.platform != "linux":
-        pytest.skip("needs Linux and a C compiler (cc, gcc or clang) to build the mock NVML")
-    folder = tmp_path_factory.mktemp("nvml")
-    source = Path(__file__).with_name("nvml_mock.c")
-    subprocess.run([compiler, "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", source], check=True)
-    return folder
+    return compiled("nvml_mock.c", tmp_path_factory.mktemp("nvml") / "libnvidia-ml.so.1").parent
 
 
 @pytest.fixture
