@@ -14,6 +14,7 @@ from random import Random
 from threading import Event
 from typing import Protocol
 
+from agents.cluster.archive import Archive
 from agents.cluster.launcher import Launcher, LauncherGoneError, LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.logs import LogSink, LogUpload
 from agents.cluster.reconcile import Actions, RunKey, plan
@@ -72,6 +73,7 @@ def run(
     rng: Random,
     beat: Callable[[bool], None],
     site: Site | None = None,
+    archive: Archive | None = None,
 ) -> None:
     """Serves `cluster` until `stop` is set; runs go on after it. `name` tells which agent this is, the same after a restart.
 
@@ -81,7 +83,7 @@ def run(
     """
     reports = Reports(city, site, rng) if site else None
     with Watch(city, cluster, wake, rng) as watch:
-        agent = Agent(city, launcher, watch, cluster=cluster, name=name, clock=clock, rng=rng)
+        agent = Agent(city, launcher, watch, cluster=cluster, name=name, clock=clock, rng=rng, archive=archive)
         while not stop.is_set():
             wake.clear()
             now = monotonic()
@@ -108,7 +110,9 @@ class Agent:
         name: str,
         clock: Callable[[], datetime],
         rng: Random,
+        archive: Archive | None = None,
     ) -> None:
+        self._archive = archive
         self._city = city
         self._launcher = launcher
         self._watch = watch
@@ -160,6 +164,7 @@ class Agent:
             actions = plan(self._desired, observed)
             self._act(actions)
         self._logs.push(observed)
+        self._step_archive(observed, now)
         forgotten = [self._forget(key) for key in plan(self._desired, self._telling.known(observed)).forget]
         return bool(actions.launch or actions.stop or any(forgotten))
 
@@ -170,6 +175,9 @@ class Agent:
         self._telling.told(observed, described)
         if response.desired is not None:
             self._desired, self._revision = response.desired, response.revision
+            if self._archive is not None:
+                there = {(run.attempt, run.fencing_token) for run in observed}
+                self._archive.keep_only(there | {(run.attempt, run.fencing_token) for run in response.desired})
         self._watch.hold(response.revision)
         self._due = now + min(self._rng.uniform(0.8, 1.0) * response.next_sync_milliseconds / 1000, MOST_WAIT_SECONDS)
 
@@ -190,7 +198,7 @@ class Agent:
     def _forget(self, key: RunKey) -> bool:
         """Let go of a finished run once its logs are with the city; whether that was done."""
         if self._refused.pop(key, None) is None:
-            if not self._logs.is_complete(key):
+            if not self._logs.is_complete(key) or (self._archive is not None and not self._archive.is_done(key)):
                 return False
             self._launcher.forget(*key)
         return True
@@ -198,6 +206,8 @@ class Agent:
     def _launch(self, run: DesiredRun) -> None:
         log.info("cluster %s: launching %s (%s, token %d)", self._cluster, run.attempt, run.name, run.fencing_token)
         try:
+            if self._archive is not None:
+                self._archive.expect(run)
             self._launcher.launch(run)
         except LaunchRefusedError as error:
             self._refuse(run, str(error), error.cause)
@@ -212,6 +222,8 @@ class Agent:
             self._refuse(run, f"the cluster agent failed to launch it ({kind})")
 
     def _refuse(self, run: DesiredRun, detail: str, cause: Cause = Cause.LAUNCH_REFUSED) -> None:
+        if self._archive is not None:
+            self._archive.drop((run.attempt, run.fencing_token))
         self._refused[run.attempt, run.fencing_token] = ObservedRun(
             attempt=run.attempt,
             fencing_token=run.fencing_token,
@@ -220,6 +232,13 @@ class Agent:
             detail=detail[:DETAIL_LENGTH],
             cause=cause,
         )
+
+    def _step_archive(self, observed: list[ObservedRun], now: float) -> None:
+        if self._archive is not None:
+            try:
+                self._archive.step(observed, now)
+            except OSError as error:  # a full disk must not stop the runs
+                log.error("cluster %s: the logs' archive: %s", self._cluster, error)
 
     def _refusal_seconds(self, error: CityRefusedError) -> float:
         seconds = TAKEN_RETRY_SECONDS if error.code == "cluster_taken" else REFUSED_RETRY_SECONDS

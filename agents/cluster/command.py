@@ -23,6 +23,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from agents.city import City, TokenFile
 from agents.cluster.agent import Site, run
+from agents.cluster.archive import Archive, ArchiveMetrics, parse_command
 from agents.cluster.files import FolderInUseError, agent_name, hold
 from agents.cluster.launcher import Launcher, LauncherGoneError
 from agents.cluster.launchers.ray import RayLauncher
@@ -67,6 +68,10 @@ def cluster(
         list[str] | None, typer.Option(help="ray: what it calls a vendor's cards, as VENDOR=NAME, where not as usual; repeatable.")
     ] = None,
     num_cpus: Annotated[int | None, typer.Option(min=1, help="--local-ray: CPUs it may use; default all.")] = None,
+    log_archive: Annotated[
+        str | None,
+        typer.Option(help="Run for each log of an ended run: %p its file, %j job, %a attempt, %t token, %r rank."),
+    ] = None,
 ) -> None:
     """Run in one cluster what the city grants it, and report the truth about it."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
@@ -76,8 +81,8 @@ def cluster(
         stop = stack.enter_context(stop_on_signals(wake))
         _check_names(city, cluster)
         speaker = stack.enter_context(City(city, TokenFile(token_file)))
-        standing = Standing(time.monotonic)
-        _serve(probe_host, probe_port, standing)
+        standing, registry = Standing(time.monotonic), CollectorRegistry()
+        _serve(probe_host, probe_port, standing, registry)
         stack.callback(os.close, hold(data))
         nodes: Site | None = None
         chosen: Launcher
@@ -103,6 +108,7 @@ def cluster(
             rng=random.Random(),  # noqa: S311
             beat=standing.beat,
             site=nodes,
+            archive=_archive(log_archive, chosen, data, wake, registry),
         )
 
 
@@ -173,8 +179,13 @@ def _ray_resources(options: list[str]) -> dict[str, str]:
     return named
 
 
-def _serve(host: str, port: int | None, standing: Standing) -> None:
-    registry = CollectorRegistry()
+def _archive(command: str | None, launcher: Launcher, data: Path, wake: Event, registry: CollectorRegistry) -> Archive | None:
+    if command is None:
+        return None
+    return Archive(parse_command(command), launcher, data / "archive", ArchiveMetrics(registry), wake)
+
+
+def _serve(host: str, port: int | None, standing: Standing, registry: CollectorRegistry) -> None:
     ProcessCollector(registry=registry)
     try:
         serve_standing(host, port, standing, registry)

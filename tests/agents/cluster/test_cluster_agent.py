@@ -12,6 +12,7 @@ import pytest
 
 from agents.city import City, TokenFile
 from agents.cluster.agent import OBSERVE_SECONDS, Agent, CityPort, Reports, run
+from agents.cluster.archive import Archive
 from agents.cluster.launcher import Launcher, LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.site import RecordedNodes, SiteFile
 from agents.cluster.watch import Watch
@@ -26,10 +27,10 @@ KEY = ("att-1", 1)
 class Loop:
     """The loop's rounds, each when a sync is due, with nobody who waits in between."""
 
-    def __init__(self, city: CityPort, launcher: Launcher) -> None:
+    def __init__(self, city: CityPort, launcher: Launcher, archive: Archive | None = None) -> None:
         rng = random.Random(1)
         self.watch = Watch(city, "c1", threading.Event(), rng)
-        self.agent = Agent(city, launcher, self.watch, cluster="c1", name="test", clock=Clock(), rng=rng)
+        self.agent = Agent(city, launcher, self.watch, cluster="c1", name="test", clock=Clock(), rng=rng, archive=archive)
         self.now = 0.0
 
     def round(self, after_seconds: float = 60.0) -> float:

@@ -54,6 +54,7 @@ def arguments(options: dict[str, str]) -> list[str]:
         ({"--cluster": "other"}, "cluster: it describes site-1, not other"),
         ({"--cluster": "a b"}, "--cluster 'a b'"),
         ({"--city": "127.0.0.1:8000"}, "--city '127.0.0.1:8000': an address such as"),
+        ({"--log-archive": "aws s3 cp s3://logs/%j"}, "--log-archive: a command with %p in it is needed"),
         ({"--launcher": "ray"}, "needs either --ray-address URL or --local-ray"),
         ({"--launcher": "kubernetes"}, "--launcher kubernetes needs --config FILE"),
         ({"--launcher": "kubernetes", "--config": "/nowhere/c.yaml"}, "/nowhere/c.yaml: No such file"),
