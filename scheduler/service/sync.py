@@ -29,6 +29,9 @@ writes than a quiet one, which syncs every five seconds or so."""
 AGENT_SILENT = timedelta(seconds=15)
 """An agent that has not synced for so long may be replaced by another: three syncs of a quiet cluster."""
 
+CLOCK_TOLERANCE = timedelta(seconds=5)
+"""By how much a cluster's clock may be behind the city's and still be believed."""
+
 _SILENCE = text("INSERT INTO silences (attempt_id, since, until) VALUES (:attempt, :since, :until) ON CONFLICT DO NOTHING")
 """Of two requests that come at once, one says it."""
 
@@ -146,13 +149,28 @@ def _apply(session: Session, job: JobRow, attempt: AttemptRow, run: ObservedRun 
         _apply_absence(session, job, attempt, now)
         return
     if run.started_at is not None and attempt.started_at is None:
-        attempt.started_at = min(max(run.started_at, attempt.granted_at), now)
+        attempt.started_at = _started(run.started_at, attempt.granted_at, now)
     if run.state not in RUN_FINAL:
         advance_attempt(session, job, attempt, _PROGRESS[run.state], _onward(attempt, run.state), now)
         return
     end, reason = _ending(attempt, run)
     attempt.exit_code = run.exit_code
-    end_attempt(session, job, attempt, end, reason, min(run.finished_at or now, now), now)
+    end_attempt(session, job, attempt, end, reason, _finished(attempt, run, now), now)
+
+
+def _started(told: datetime, granted_at: datetime, now: datetime) -> datetime:
+    """When a program began: as its cluster tells it, unless that cannot be. A clock that is behind by more than two clocks may
+    differ says nothing, and then the program is known to run from now on only."""
+    return min(max(told, granted_at), now) if told >= granted_at - CLOCK_TOLERANCE else now
+
+
+def _finished(attempt: AttemptRow, run: ObservedRun, now: datetime) -> datetime:
+    """When a run ended: not in the future, and not later than its cluster's own clock says that it took. So nothing is charged of
+    the time after its end in which nobody told of it, however wrong that clock is."""
+    finished_at = min(run.finished_at or now, now)
+    if run.started_at is None or run.finished_at is None or attempt.started_at is None:
+        return finished_at
+    return min(finished_at, attempt.started_at + max(timedelta(), run.finished_at - run.started_at))
 
 
 def _apply_absence(session: Session, job: JobRow, attempt: AttemptRow, now: datetime) -> None:

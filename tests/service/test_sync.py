@@ -1,6 +1,6 @@
 """The city's half of the sync protocol: level-triggered, deaf to old fencing tokens, and never tricked about time."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -158,7 +158,13 @@ def test_what_was_asked_to_stop_is_not_desired_but_keeps_its_cards_until_it_has(
 
 
 @pytest.mark.parametrize(
-    ("started_at", "expected"), [(after(days=-1), NOW), (after(days=1), LATER), (after(seconds=7), after(seconds=7))]
+    ("started_at", "expected"),
+    [
+        (after(days=-1), LATER),  # a clock that says nothing
+        (after(seconds=-5), NOW),
+        (after(days=1), LATER),
+        (after(seconds=7), after(seconds=7)),
+    ],
 )
 def test_a_start_lies_between_the_grant_and_now(city: Database, started_at: datetime, expected: datetime) -> None:
     attempt = placed(city, A.GRANTED)
@@ -175,6 +181,17 @@ def test_an_end_lies_between_the_start_and_now(city: Database, finished_at: date
     attempt = placed(city)
     exchange(city, "sz", [run(attempt, R.SUCCEEDED, finished_at=finished_at)], LATER)
     assert seen(city, attempt)[0].finished_at == expected
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=2), timedelta(seconds=55)])
+def test_a_run_told_of_late_by_a_clock_that_is_ahead_took_no_longer_than_it_did(city: Database, ahead: timedelta) -> None:
+    attempt = placed(city, A.GRANTED)
+    began = after(seconds=10) + ahead
+    exchange(city, "sz", [run(attempt, started_at=began)], after(seconds=10))
+    exchange(city, "sz", [run(attempt, R.SUCCEEDED, started_at=began, finished_at=began + timedelta(seconds=7))], LATER)
+    found, _ = seen(city, attempt)
+    assert found.started_at == after(seconds=10)
+    assert found.finished_at == after(seconds=17)
 
 
 @pytest.mark.parametrize(
