@@ -345,6 +345,7 @@ TEXTS: Mapping[str, Mapping[Language, str]] = {
         "zh": "运行 {age} 以来尚无检查点;若此刻中断将损失 {card_seconds} 卡秒",
     },
     "exit_code": {"en": "the program exited with code {exit_code}", "zh": "程序以退出码 {exit_code} 结束"},
+    "rank_failed": {"en": "a rank of its gang failed: {detail}", "zh": "成组作业中有一个 rank 失败:{detail}"},
     "launch_failed": {"en": "the cluster could not start it: {detail}", "zh": "集群无法启动该作业:{detail}"},
     "image_pull_failed": {"en": "{cluster} cannot pull its image: {detail}", "zh": "集群 {cluster} 无法拉取镜像:{detail}"},
     "not_placed": {

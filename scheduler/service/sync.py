@@ -199,6 +199,8 @@ def _ending(attempt: AttemptRow, run: ObservedRun) -> tuple[AttemptState, Reason
     if run.cause is not None:
         follows = CONSEQUENCES[run.cause]
         return follows.end, Reason(follows.reason, {"cluster": attempt.cluster_id, "detail": run.detail or "no detail"})
+    if run.exit_code is not None and run.ranks > 1 and run.detail:
+        return AttemptState.FAILED, Reason("rank_failed", {"exit_code": run.exit_code, "detail": run.detail})
     if run.exit_code is not None:
         return AttemptState.FAILED, Reason("exit_code", {"exit_code": run.exit_code})
     return AttemptState.FAILED, Reason("failed_elsewhere", {"detail": run.detail or run.state.value})

@@ -198,6 +198,8 @@ def test_a_run_told_of_late_by_a_clock_that_is_ahead_took_no_longer_than_it_did(
     ("changes", "code"),
     [
         ({"exit_code": 3}, "exit_code"),
+        ({"exit_code": 3, "ranks": 2, "detail": "rank 1 on gpu-07 exited with code 3"}, "rank_failed"),
+        ({"exit_code": 3, "ranks": 2}, "exit_code"),
         ({"detail": "out of memory"}, "failed_elsewhere"),
         ({"cause": Cause.LAUNCH_REFUSED, "detail": "no such image"}, "launch_failed"),
         ({"cause": Cause.OUT_OF_MEMORY, "exit_code": 137}, "out_of_memory"),
