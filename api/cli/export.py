@@ -10,7 +10,8 @@ import typer
 
 from api.cli.connection import DataOption, TokenOption, UrlOption
 from api.cli.errors import UsageProblemError
-from api.cli.journal import DatabaseOption, Progress, Source, month_of, open_source, whole_file
+from api.cli.journal import Progress, Source, month_of, open_source, whole_file
+from api.cli.stores import DatabaseFile, DatabaseUrl
 from api.exports.focus_files import FORMATS, MissingExtraError
 from scheduler.billing.focus import Row, focus_rows
 from scheduler.billing.months import Month, MonthOfAccount, months_between
@@ -36,7 +37,8 @@ def focus(
     tenant: Annotated[str | None, typer.Option("--tenant", help="Only this tenant's records.")] = None,
     provider: Annotated[str | None, typer.Option("--provider", help="Only what this provider charges.")] = None,
     data: DataOption = None,
-    database: DatabaseOption = None,
+    database: DatabaseUrl = None,
+    database_file: DatabaseFile = None,
     url: UrlOption = None,
     token_file: TokenOption = None,
 ) -> None:
@@ -54,7 +56,7 @@ def focus(
             yield batch
 
     gc.freeze()  # what is loaded stays loaded: the collector need not walk through it with every piece of records
-    with open_source(data, database, url, token_file, tenant) as source:
+    with open_source(data, (database, database_file), url, token_file, tenant) as source:
         if provider is not None and provider not in source.names.providers:
             raise UsageProblemError(f"--provider: there is no provider {provider}")
         try:

@@ -12,6 +12,7 @@ import typer
 
 from api.cli.connection import connect, open_existing
 from api.cli.errors import UsageProblemError
+from api.cli.stores import database_url, open_database
 from api.client import Client
 from scheduler.billing.focus import Names
 from scheduler.billing.months import Month
@@ -21,10 +22,11 @@ from scheduler.store.database import CITY, Database, Scope
 QUIET_SECONDS = 2.0
 """What takes no longer than this says nothing while it works; after it, it says this often how far it is."""
 
-DatabaseOption = Annotated[
-    str | None, typer.Option("--database", envvar="SUANWANG_DATABASE", help="The system of record by its URL, instead of --data.")
-]
 MonthArgument = Annotated[str, typer.Argument(metavar="YYYY-MM", help="A month in Asia/Shanghai, such as 2026-11.")]
+
+
+StoredAt = tuple[str | None, Path | None]
+"""`--database` and `--database-file` as they were given, if they were."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Source:
 
 @contextmanager
 def open_source(
-    data: Path | None, database: str | None, url: str | None, token_file: Path | None, tenant: str | None
+    data: Path | None, store: StoredAt, url: str | None, token_file: Path | None, tenant: str | None
 ) -> Iterator[Source]:
     """The journal in a data folder (which need not run), in a database, or of the city at `url`, for a finance token.
 
@@ -50,20 +52,20 @@ def open_source(
             source = Source(city.head_sequence(), _served_names(city), _served(city), _served(city))
             yield _checked(source, tenant)
         return
-    with open_store(data, database) as store:
+    with open_store(data, store) as database:
         own = CITY if tenant is None else Scope(tenant=tenant)
-        source = Source(stored_head(store).sequence, stored_names(store), stored(store), stored(store, own))
+        source = Source(stored_head(database).sequence, stored_names(database), stored(database), stored(database, own))
         yield _checked(source, tenant)
 
 
 @contextmanager
-def open_store(data: Path | None, database: str | None) -> Iterator[Database]:
-    """A system of record by its URL, or the one in a data folder."""
-    store = Database(database if database is not None else open_existing(data).database_url)
+def open_store(data: Path | None, store: StoredAt) -> Iterator[Database]:
+    """A system of record by its URL or the file that holds it, else the one in a data folder."""
+    database = open_database(database_url(*store) if any(store) else open_existing(data).database_url)
     try:
-        yield store
+        yield database
     finally:
-        store.close()
+        database.close()
 
 
 @contextmanager

@@ -8,12 +8,13 @@ from typing import Annotated, Any
 
 import typer
 
-from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption, connect, open_existing
+from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption, connect
+from api.cli.journal import open_store
+from api.cli.stores import DatabaseFile, DatabaseUrl
 from api.client import ApiUnreachableError, Client
 from scheduler.billing.reconcile import Books
 from scheduler.contract.cost import RecordKind
 from scheduler.service.audit import Audit, audit
-from scheduler.store.database import Database
 
 POLL_SECONDS = 1.0
 PROGRESS_SECONDS = 2.0
@@ -47,25 +48,23 @@ def follow(
 @app.command()
 def verify(
     data: DataOption = None,
-    database: Annotated[
-        str | None, typer.Option("--database", envvar="SUANWANG_DATABASE_URL", help="The city's own store, instead of --data.")
-    ] = None,
+    database: DatabaseUrl = None,
+    database_file: DatabaseFile = None,
     url: UrlOption = None,
     token_file: TokenOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="The result as one JSON object.")] = False,
 ) -> None:
     """Walk the whole chain and check every identity. Exit code 1 if anything breaks, naming the first row that does.
 
-    On the store itself, of an embedded city (which need not be running) or by --database, everything that sums records up is held
-    to them, and every second of every attempt. By --url it is what a ledger can check: the feed alone.
+    On the store itself, of an embedded city (which need not be running) or as --database or --database-file say, everything that
+    sums records up is held to them, and every second of every attempt. By --url it is what a ledger can check: the feed alone.
     """
     if url is not None:
         with connect(data, url, token_file, "ledger", "en") as ledger:
             found: Books | Audit = read_feed(ledger)
     else:
-        store = Database(database or open_existing(data).database_url)
-        found = audit(store, os.cpu_count() or 1, _Progress())
-        store.close()
+        with open_store(data, (database, database_file)) as store:
+            found = audit(store, len(os.sched_getaffinity(0)), _Progress())
     _tell(found, as_json)
     if not all(found.identities().values()):
         raise typer.Exit(1)

@@ -8,7 +8,8 @@ import typer
 
 from api.cli.connection import DataOption, LanguageOption, TokenOption, UrlOption, connect
 from api.cli.errors import UsageProblemError
-from api.cli.journal import DatabaseOption, MonthArgument, month_of, open_store, whole_file
+from api.cli.journal import MonthArgument, month_of, open_store, whole_file
+from api.cli.stores import DatabaseFile, DatabaseUrl
 from api.client import ApiProblemError
 from api.exports.focus_files import MissingExtraError
 from api.exports.statement_html import statement_html
@@ -35,7 +36,8 @@ def statements(
     provider: Annotated[str | None, typer.Option("--provider", help="What is owed to this provider.")] = None,
     by: Annotated[Detail, typer.Option("--by", help="A line for a job's day, or for a model's.")] = Detail.JOB,
     data: DataOption = None,
-    database: DatabaseOption = None,
+    database: DatabaseUrl = None,
+    database_file: DatabaseFile = None,
     url: UrlOption = None,
     token_file: TokenOption = None,
     lang: LanguageOption = "en",
@@ -46,7 +48,7 @@ def statements(
         query = {"tenant": tenant, "provider": provider, "by": by.value}
         content = _served(url, token_file, lang, f"/v1/statements/{asked.month}", _MEDIA_TYPES[format_], query)
     else:
-        with open_store(data, database) as store:
+        with open_store(data, (database, database_file)) as store:
             content = _rendered(_made(store, asked), format_, lang)
     with whole_file(out) as file:
         file.write(content)
@@ -61,7 +63,8 @@ def claim_pack(
     programme: Annotated[str | None, typer.Option("--programme", help="The programme to claim from.")] = None,
     year: Annotated[int | None, typer.Option("--year", min=2000, max=2199, help="The claim year, Asia/Shanghai.")] = None,
     data: DataOption = None,
-    database: DatabaseOption = None,
+    database: DatabaseUrl = None,
+    database_file: DatabaseFile = None,
     url: UrlOption = None,
     token_file: TokenOption = None,
 ) -> None:
@@ -78,7 +81,7 @@ def claim_pack(
             file.write(content)
         typer.echo(f"claim pack in {out}")
         return
-    with open_store(data, database) as store:
+    with open_store(data, (database, database_file)) as store:
         claim = _claim(store, application, tenant, contract, programme, year)
         with whole_file(out) as file:
             try:

@@ -99,6 +99,10 @@ def test_the_same_journal_makes_the_same_bytes_by_folder_and_by_database(city: D
         options = {"from": "2026-10", "to": "2026-12", "format": form, "database": city.url, "out": str(again)}
         assert call(export.app, "focus", **options).exit_code == 0
         assert once.read_bytes() == again.read_bytes()
+        (tmp_path / "url").write_text(f"{city.url}\n")
+        del options["database"]
+        assert call(export.app, "focus", **options, **{"database-file": str(tmp_path / "url")}).exit_code == 0
+        assert once.read_bytes() == again.read_bytes()
 
 
 def test_a_long_export_says_how_far_it_is(city: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
