@@ -23,13 +23,13 @@ from agents.cluster.kubernetes.gangs import choose
 from agents.cluster.kubernetes.log_keeper import LogKeeper, Source
 from agents.cluster.kubernetes.owners import Owner, of_job, of_ray_job
 from agents.cluster.kubernetes.pods import CONTAINER
-from agents.cluster.kubernetes.resources import JOBS, KUEUE_WORKLOADS, NODES, PODS, RAY_JOBS
+from agents.cluster.kubernetes.resources import EVENTS, JOBS, KUEUE_WORKLOADS, NODES, PODS, RAY_JOBS
 from agents.cluster.kubernetes.room import lacking
 from agents.cluster.kubernetes.status import Assessment, End, Limits, Note, PutBack, Resume, Seen, Step, assess
 from agents.cluster.kubernetes.watch import Watched
 from agents.cluster.launcher import LauncherUnavailableError, LaunchRefusedError, LogPiece
 from agents.cluster.reconcile import RunKey
-from scheduler.contract.sync import RUN_FINAL, DesiredRun, ObservedRun, RunState
+from scheduler.contract.sync import RUN_FINAL, Cause, DesiredRun, ObservedRun, RunState
 from scheduler.domain.clock import rfc3339
 from scheduler.domain.hardware import Catalogue
 
@@ -243,6 +243,8 @@ class KubernetesLauncher:
         match step:
             case Note(annotations):
                 return self._patch(found, {"metadata": {"annotations": dict(annotations)}})
+            case End(cause=Cause.NOT_PLACED) if self._resource is JOBS and not seen.pods:
+                return self._end(found, replace(step, detail=f"{step.detail}; {self._why_no_pods(found)}"))
             case End():
                 return self._end(found, step)
             case PutBack():
@@ -288,6 +290,16 @@ class KubernetesLauncher:
         if self._gang().way == "kueue":
             self._deactivate(found)
         return changed
+
+    def _why_no_pods(self, found: Object) -> str:
+        """Why the Job's controller could make no pod, which only an event says: a quota, an admission policy."""
+        selector = f"involvedObject.uid={found['metadata']['uid']},reason=FailedCreate"
+        try:
+            events = self._api.list(EVENTS, self._config.namespace, field_selector=selector).items
+        except (LauncherUnavailableError, KubernetesError) as error:
+            return str(error)
+        newest = max(events, key=lambda event: str(event.get("lastTimestamp")), default=None)
+        return "no pod of it was made" if newest is None else " ".join(str(newest.get("message")).split())
 
     def _deactivate(self, found: Object) -> None:
         """Kueue, which lets suspended Jobs go when their turn comes, is told that this one's will not."""

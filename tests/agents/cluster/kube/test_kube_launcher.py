@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agents.cluster.kubernetes import names
-from agents.cluster.kubernetes.resources import JOBS, PODS, SERVICES
+from agents.cluster.kubernetes.resources import EVENTS, JOBS, PODS, SERVICES
 from agents.cluster.launcher import LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.reconcile import plan
 from scheduler.contract.sync import Cause, RunState
@@ -111,6 +111,28 @@ def test_half_a_gang_gives_its_places_back_and_is_told_as_not_placed(place: Site
     ended = place.until(*ENDED)
     assert (ended.state, ended.cause, ended.started_at) == (RunState.FAILED, Cause.NOT_PLACED, None)
     assert "of 2 ranks" in (ended.detail or "")
+
+
+def test_a_quota_that_lets_no_pod_be_made_is_told_in_its_words(place: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    world, namespace = place.kube.world, place.kube.namespace
+    if world.server is None:
+        quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+        world.rest("POST", f"/api/v1/namespaces/{namespace}/resourcequotas", quota)
+        world.until(lambda: "hard" in world.rest("GET", f"/api/v1/namespaces/{namespace}/resourcequotas/none").get("status", {}))
+        place.launcher.launch(place.gang())
+        path = f"/api/v1/namespaces/{namespace}/events"
+        world.until(lambda: place.seen() and any(each["reason"] == "FailedCreate" for each in world.rest("GET", path)["items"]))
+    else:
+        monkeypatch.setattr("tests.agents.cluster.kube.controllers._start_pod", lambda *_: None)
+        place.launcher.launch(place.gang())
+        job = {"kind": "Job", "name": place.job()["metadata"]["name"], "uid": place.job()["metadata"]["uid"]}
+        said = 'Error creating: pods "sw-0-x" is forbidden: exceeded quota: none, requested: pods=1, used: pods=0, limited: pods=0'
+        event = {"metadata": {"name": "e"}, "involvedObject": job, "reason": "FailedCreate", "message": said, "type": "Warning"}
+        place.kube.api.create(EVENTS, namespace, event)
+    place.clock.ahead = 400
+    ended = place.until(*ENDED)
+    assert (ended.state, ended.cause) == (RunState.FAILED, Cause.NOT_PLACED)
+    assert "exceeded quota: none" in (ended.detail or "")
 
 
 def test_a_node_that_is_not_there_is_refused(place: Site) -> None:

@@ -58,6 +58,8 @@ def called(kube: Kube, server: ApiServer, folder: Path, config: Config) -> set[P
     folder.mkdir()
     server.tokens.add(AGENT)
     with site(kube, write_kubeconfig(folder / "kubeconfig", server.url, AGENT), folder, **config) as place:
+        if config.get("kind") != "rayjob":
+            _get_no_pods(place)
         if _begins(config):
             _lose_its_job(place)
             _lose_its_node(place)
@@ -70,6 +72,17 @@ def called(kube: Kube, server: ApiServer, folder: Path, config: Config) -> set[P
 def _begins(config: Config) -> bool:
     """Whether pods of it begin here, where there is neither Kueue nor KubeRay."""
     return config.get("kind") != "rayjob" and config["gang"] != KUEUE
+
+
+def _get_no_pods(place: Site) -> None:
+    """Its Job is there and no pod of it, until it is no longer waited for."""
+    place.launcher.launch(place.gang())
+    place.clock.ahead = 400
+    place.seen()
+    place.until(RunState.FAILED)
+    place.clock.ahead = 0
+    place.launcher.forget(*KEY)
+    place.kube.world.until(lambda: place.seen() is None)
 
 
 def _lose_its_job(place: Site) -> None:
