@@ -287,11 +287,19 @@ def _ranks_needed(seen: Seen) -> int:
 def _ranks(seen: Seen) -> list[Object]:
     """The pod of each rank, the newest where one took another's place. Ray's have no index: each is a rank."""
     found: dict[object, Object] = {}
-    ranks = [pod for pod in seen.pods if pod_status.is_rank(pod)]
+    ranks = [pod for pod in seen.pods if pod_status.is_rank(pod) and _is_of(pod, seen.owner)]
     for pod in sorted(ranks, key=lambda pod: str(pod["metadata"].get("creationTimestamp"))):
         index = pod_status.index(pod)
         found[pod["metadata"]["uid"] if index is None else index] = pod
     return list(found.values())
+
+
+def _is_of(pod: Object, owner: Owner | None) -> bool:
+    """Whether it is this Job's, and not one's of the same name that is gone; that one's may still live, and fail of it."""
+    owners = pod["metadata"].get("ownerReferences") or ()
+    if owner is None or not owner.keeps_pods or not owners:
+        return True
+    return any(each["uid"] == owner.found["metadata"]["uid"] for each in owners)
 
 
 def _placed(seen: Seen) -> list[Object]:

@@ -351,6 +351,17 @@ def test_a_job_that_is_gone_is_told_while_a_pod_of_it_lives() -> None:
     assert judged(None).run is None
 
 
+def test_pods_of_a_job_of_the_same_name_that_is_gone_are_waited_for_and_say_nothing() -> None:
+    old = pod(0, exited(143), deleted=True)
+    old["metadata"]["ownerReferences"] = [{"kind": "Job", "uid": "another"}]
+    assert judged(job(), pod(0), pod(1), old).step is None
+    old["status"]["phase"] = "Running"
+    notes = STARTED | {names.END: End(asked=True, at=NOW).annotation()}
+    found = judged(job(condition("Suspended"), notes=notes, suspend=True), old)
+    assert found.run is not None
+    assert found.run.state is RunState.RUNNING
+
+
 def test_what_somebody_else_wrote_as_an_ending_says_nothing() -> None:
     found = judged(job(condition("Suspended"), notes=STARTED | {names.END: "{}"}, suspend=True))
     assert found.run is not None
