@@ -262,7 +262,7 @@ class Client:
         headers = {"Accept": accept, **({"Idempotency-Key": key} if key else {})}
         params = {name: value for name, value in (query or {}).items() if value is not None}
         try:
-            timeout = TIMEOUT_SECONDS + wait_seconds
+            timeout = TIMEOUT_SECONDS + wait_seconds if wait_seconds else httpx.USE_CLIENT_DEFAULT
             response = self._http.request(method, path, json=body, headers=headers, params=params, timeout=timeout)
         except httpx.TransportError as error:
             raise ApiUnreachableError(f"{self._http.base_url} does not answer ({type(error).__name__})") from error
