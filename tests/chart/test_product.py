@@ -12,6 +12,8 @@ from typer.main import get_command
 from agents.cluster.kubernetes.config import KubernetesConfig, read_config
 from agents.node.probes import shipped
 from agents.node.probes.child import ChildProbe
+from agents.node.probes.preferred import Preferred
+from agents.node.probes.probe import Probe
 from agents.node.probes.tool import ToolProbe
 from api.cli import main
 from scheduler.contract.catalogue import read_catalogue
@@ -34,7 +36,7 @@ VENDOR_OF = {
     "brsmi": "biren",
     "amd-smi": "amd",
 }
-PROBES = {VENDOR_OF[probe.name]: probe for probe in shipped() if isinstance(probe, ToolProbe | ChildProbe)}
+PROBES = {VENDOR_OF[probe.name]: probe.ways if isinstance(probe, Preferred) else (probe,) for probe in shipped()}
 PATH = {"/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin"}
 """Of the image's, where a node's command may be put."""
 
@@ -69,8 +71,9 @@ def test_every_vendor_of_the_probes_can_be_a_pool_and_no_other() -> None:
     assert set(VENDORS) == {"cpu", *PROBES}
 
 
-@pytest.mark.parametrize(("vendor", "probe"), PROBES.items(), ids=PROBES)
-def test_what_a_pool_is_given_is_where_its_probe_looks(vendor: str, probe: ToolProbe | ChildProbe) -> None:
+@pytest.mark.parametrize(("vendor", "probe"), [(vendor, probe) for vendor, ways in PROBES.items() for probe in ways])
+def test_what_a_pool_is_given_is_where_its_probe_looks(vendor: str, probe: Probe) -> None:
+    assert isinstance(probe, ToolProbe | ChildProbe)
     given = VENDORS[vendor]
     if "runtimeClassName" in given:
         return  # which brings library or command to where the loader or PATH finds them
