@@ -123,18 +123,19 @@ class Dispatcher:
             expire(session, self._pace.patience, now)
         heard_at = self._live.heard_at()
         try:
-            served = self._decide(lease, heard_at, now)
+            served = self._decide(lease, heard_at)
         except BaseException:
             self._mirror.forget()  # it may have gone ahead of the store
             raise
         self._meter(lease)
         return served
 
-    def _decide(self, lease: Lease, heard_at: Mapping[NodeKey, datetime], now: datetime) -> Served:
+    def _decide(self, lease: Lease, heard_at: Mapping[NodeKey, datetime]) -> Served:
         """A round on the city as it is, committed as far as it still fits."""
         mirror = self._mirror
         with self._database.read(CITY) as session:
-            mirror.refresh(session, heard_at, now)
+            mirror.refresh(session, heard_at, self._clock())
+        now = self._clock()  # what was read came before it: a grant is no older than its job
         state = mirror.state
         began = perf_counter()
         served = state.round(to_micros(now))

@@ -45,6 +45,21 @@ def test_a_job_goes_from_the_queue_to_its_cost_record(town: Town) -> None:
     assert ledger.jobs[job].voucher_micros > 0
 
 
+def test_a_grant_is_no_older_than_its_job(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is submitted after a turn has begun, and before it reads the queue."""
+    refresh, jobs = town.dispatcher._mirror.refresh, []
+
+    def late(*arguments: Any) -> None:
+        town.now += timedelta(seconds=1)
+        jobs.append(town.submit())
+        refresh(*arguments)
+
+    monkeypatch.setattr(town.dispatcher._mirror, "refresh", late)
+    town.tick()
+    [attempt] = town.attempts(jobs[0])
+    assert attempt.granted_at >= town.job(jobs[0]).submitted_at
+
+
 def test_fencing_tokens_only_grow(town: Town) -> None:
     jobs = [town.submit(hardware={"per_node": 1}) for _ in range(3)]
     town.tick()
