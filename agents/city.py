@@ -77,7 +77,7 @@ class City:
         """Raises CityUnavailableError or CityRefusedError."""
         try:
             response = self._http.send(request)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:  # that it did not arrive whole among them
             raise CityUnavailableError(f"{self._http.base_url}: {error or type(error).__name__}") from error
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS or response.is_server_error:
             asked = retry_after_seconds(response.headers.get("Retry-After"))

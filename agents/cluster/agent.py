@@ -14,6 +14,8 @@ from random import Random
 from threading import Event
 from typing import Protocol
 
+from pydantic import ValidationError
+
 from agents.cluster.archive import Archive
 from agents.cluster.launcher import Launcher, LauncherGoneError, LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.logs import LogSink, LogUpload
@@ -297,8 +299,14 @@ class Reports:
             self._due |= {hostname: now for hostname in there if hostname not in self._due}
             self._look_at = now + LOOK_SECONDS
             overdue = sorted((due, hostname) for hostname, due in self._due.items() if due <= now)
+            trouble = ""
             for _, hostname in overdue[:REPORTS_PER_ROUND]:
-                accepted = self._city.report(self._site.report(hostname))
+                try:
+                    accepted = self._city.report(self._site.report(hostname))
+                except (CityRefusedError, ValidationError) as error:  # it waits by itself: the others go on
+                    trouble = f"node {hostname}: {_in_one_line(error)}"
+                    self._due[hostname] = now + self._rng.uniform(0.5, 1.0) * REFUSED_RETRY_SECONDS
+                    continue
                 self._due[hostname] = now + self._rng.uniform(0.7, 1.0) * max(1, accepted.next_report_seconds)
                 if hostname in gone:
                     del self._due[hostname]
@@ -307,11 +315,8 @@ class Reports:
         except LauncherUnavailableError as error:
             self._say(f"the nodes are not reported: {error}")
             self._not_before = now + next(self._backoff)
-        except CityRefusedError as error:
-            self._say(f"node {hostname}: {error}")
-            self._not_before = now + self._rng.uniform(0.5, 1.0) * REFUSED_RETRY_SECONDS
         else:
-            self._say("")
+            self._say(trouble)
             self._backoff = backoff_seconds(self._rng)
 
     def _say(self, trouble: str) -> None:
@@ -319,3 +324,11 @@ class Reports:
         if trouble and not self._trouble:
             log.warning(trouble)
         self._trouble = trouble
+
+
+def _in_one_line(error: CityRefusedError | ValidationError) -> str:
+    """What is wrong; of what does not fit into a report the first field and what is allowed there."""
+    if isinstance(error, CityRefusedError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"

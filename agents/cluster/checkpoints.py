@@ -15,6 +15,6 @@ def written_at(folder: Path) -> datetime | None:
         with os.scandir(folder) as entries:
             for _, entry in zip(range(MOST_FILES), entries, strict=False):
                 newest = max(newest, entry.stat(follow_symlinks=False).st_mtime)
-    except OSError:
+    except (OSError, ValueError):  # a name that no folder can have
         return None
     return datetime.fromtimestamp(int(newest * 1000) / 1000, UTC) if newest else None

@@ -58,16 +58,14 @@ def observe(session: Session, cluster: ClusterRow, request: SyncRequest, now: da
     Raises ClusterTakenError, with nothing applied, while another agent speaks for the cluster.
     """
     _hear(session, cluster, request.agent, now)
-    observed = {run.attempt: run for run in request.observed}
+    observed = {(run.attempt, run.fencing_token): run for run in request.observed}
     others = frozenset(request.others)
     active = session.scalars(_active(cluster.id).order_by(AttemptRow.job_id)).all()
     for attempt in active:
         if attempt.fencing_token in others:
             _hear_of(session, attempt, now)
             continue
-        run = observed.get(attempt.id)
-        if run is not None and run.fencing_token != attempt.fencing_token:
-            run = None
+        run = observed.get((attempt.id, attempt.fencing_token))
         if _changes(attempt, run):
             job = lock_job(session, attempt.job_id)
             session.refresh(attempt)

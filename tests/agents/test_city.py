@@ -101,3 +101,14 @@ def test_a_city_that_cannot_now_says_when_to_come_again(
     with City("http://city", token, answer) as city, pytest.raises(CityUnavailableError) as failure:
         city.sync("c1", SyncRequest(agent="a", observed=[]))
     assert failure.value.retry_after_seconds == seconds
+
+
+def test_an_answer_that_cannot_be_unpacked_is_a_city_that_did_not_answer(tmp_path: Path) -> None:
+    """A proxy on the way may cut a packed body short: it must not end the agent's loop."""
+    token = tmp_path / "token"
+    token.write_text("token\n")
+    broken = httpx.MockTransport(
+        lambda _: httpx.Response(200, headers={"Content-Encoding": "gzip"}, stream=httpx.ByteStream(b"{}"))
+    )
+    with City("http://city", TokenFile(token), transport=broken) as city, pytest.raises(CityUnavailableError):
+        city.sync("c1", SyncRequest(agent="a"))

@@ -102,6 +102,14 @@ def test_an_old_fencing_token_never_counts(city: Database, state: RunState) -> N
     assert (found.state, found.started_at, found.observed_at) == (A.GRANTED, None, None)
 
 
+@pytest.mark.parametrize("other", [-1, 1])
+def test_a_run_of_another_token_hides_none(city: Database, other: int) -> None:
+    """Whoever may write into a cluster may name a run after an attempt there: that does not make the attempt's own gone."""
+    attempt = placed(city)
+    exchange(city, "sz", [run(attempt), run(attempt, R.FAILED, fencing_token=attempt.fencing_token + other)], LATER)
+    assert seen(city, attempt)[0].state == A.RUNNING
+
+
 def test_a_run_of_another_cluster_is_not_believed(city: Database) -> None:
     attempt = placed(city)
     exchange(city, "hz", [run(attempt, R.FAILED)], LATER)

@@ -7,6 +7,7 @@ them again. A run on one node is one job there: Ray sets the cards aside for the
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -153,7 +154,7 @@ class RayLauncher:
         """The run a job is, or None when it is not one of this cluster's."""
         metadata = job.metadata or {}
         attempt, token = metadata.get("suanwang_attempt"), metadata.get("suanwang_fencing_token", "")
-        if metadata.get("suanwang_cluster") != self._cluster or attempt is None or not token.isdecimal():
+        if metadata.get("suanwang_cluster") != self._cluster or attempt is None or not _NUMBER.fullmatch(token):
             return None
         return (attempt, int(token)) if job.submission_id == _name(attempt, int(token)) else None
 
@@ -221,6 +222,8 @@ class RayLauncher:
 
 
 _NAME_PREFIX = "suanwang-"
+_NUMBER = re.compile(r"[0-9]{1,16}", re.ASCII)
+"""As we write numbers; others may write digits without end, which Python refuses to read."""
 
 
 def _name(attempt: str, token: int) -> str:
@@ -229,7 +232,7 @@ def _name(attempt: str, token: int) -> str:
 
 def _ranks(job: Job) -> int:
     told = (job.metadata or {}).get("suanwang_ranks", "1")
-    return int(told) if told.isdecimal() else 1
+    return int(told) if _NUMBER.fullmatch(told) else 1
 
 
 def _on_one_node(run: DesiredRun, place: RankPlace) -> dict[str, Any]:

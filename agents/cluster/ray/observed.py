@@ -72,7 +72,7 @@ def read_said(attempt: str, log: str) -> Said:
     for match in re.finditer(rf"^suanwang: {re.escape(attempt)} (\{{.*\}})$", log, re.MULTILINE):
         try:
             line = _Line.model_validate(json.loads(match[1]))
-        except (ValueError, ValidationError):
+        except (ValueError, ValidationError, RecursionError):
             continue
         said = replace(
             said,

@@ -17,6 +17,7 @@ from agents.cluster.launcher import Launcher, LauncherUnavailableError, LaunchRe
 from agents.cluster.site import RecordedNodes, SiteFile
 from agents.cluster.watch import Watch
 from agents.terms import RETRY_AFTER_SPREAD, CityRefusedError, CityUnavailableError
+from scheduler.contract.inventory import NodeReport, ReportAccepted
 from scheduler.contract.sync import Cause, RunState, SyncRequest, SyncResponse
 from scheduler.domain.hardware import shipped_catalogue
 from tests.agents.cluster.doubles import REFUSED, SITE, UNAVAILABLE, Clock, MemoryCity, MemoryLauncher, desired
@@ -334,3 +335,43 @@ def test_a_run_deleted_by_hand_is_told_and_not_started_again_unasked() -> None:
     loop.round(OBSERVE_SECONDS)
     assert city.requests[-1].observed == []
     assert cluster.launched == [KEY]
+
+
+class Node422(MemoryCity):
+    """A city that does not take what is said of one node."""
+
+    def report(self, report: NodeReport) -> ReportAccepted:
+        if report.hostname == "n-07":
+            raise CityRefusedError(422, "invalid", "accelerators.0.model: too long")
+        return super().report(report)
+
+
+def test_a_node_whose_report_is_refused_keeps_no_other_from_being_reported() -> None:
+    city = Node422()
+    nodes = RecordedNodes(SiteFile.model_validate(SITE), shipped_catalogue(), boot="boot-1", agent_version="1", clock=Clock())
+    reports, now = Reports(city, nodes, random.Random(1)), 0.0
+    while now < 120.0:
+        reports.post_due(now)
+        now = reports.next_due()
+    for hostname in (report.hostname for report in city.reports[:20]):
+        assert sum(report.hostname == hostname for report in city.reports) >= 12, "one report in ten seconds"
+    assert len({report.hostname for report in city.reports}) == 29
+
+
+class OddSite:
+    """A site of two nodes, of which one is like nothing the contract has words for."""
+
+    def hostnames(self) -> list[str]:
+        return ["n-1", "n-2"]
+
+    def report(self, hostname: str) -> NodeReport:
+        cores = 8 if hostname == "n-2" else 10**9
+        told = {"boot": "b", "sequence": 1, "observed_at": Clock()(), "agent_version": "1", "cpu_cores": cores, "memory_bytes": 1}
+        return NodeReport.model_validate({"hostname": hostname, **told})
+
+
+def test_a_node_that_cannot_be_described_ends_no_agent(caplog: pytest.LogCaptureFixture) -> None:
+    city = MemoryCity()
+    Reports(city, OddSite(), random.Random(1)).post_due(0.0)
+    assert [report.hostname for report in city.reports] == ["n-2"]
+    assert "n-1: cpu_cores" in caplog.text

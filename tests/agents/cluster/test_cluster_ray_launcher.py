@@ -241,3 +241,27 @@ def test_stop_and_forget_are_harmless_where_nothing_is(tmp_path: Path) -> None:
     one.stop("att-1", 1)
     one.forget("att-1", 1)
     assert one.read_log("att-1", 1, 0, 0, 100).data == b""
+
+
+NESTED = "suanwang: att-2 " + '{"a":' * 100_000 + "1" + "}" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("metadata", "log"),
+    [
+        ({"suanwang_fencing_token": "1" * 5000}, ""),
+        ({"suanwang_ranks": "1" * 5000}, ""),
+        ({"suanwang_checkpoint": "a\0b"}, 'suanwang: att-2 {"began": 1800000002.5}\n'),
+        ({}, NESTED),
+    ],
+)
+def test_what_others_submit_in_our_names_ends_no_agent(tmp_path: Path, metadata: dict[str, str], log: str) -> None:
+    """A tenant's program may submit jobs to the Ray it runs on, and write what it likes about them."""
+    ray = FakeRay()
+    one = launcher(ray, tmp_path)
+    one.launch(desired())
+    one.launch(desired("att-2", 2))
+    name = "suanwang-att-2-2"
+    ray.jobs[name] |= {"metadata": {**ray.jobs[name]["metadata"], **metadata}, "status": "RUNNING", "driver_node_id": "id-node-1"}
+    ray.logs["id-node-1", f"job-driver-{name}.log"] = log.encode()
+    assert "att-1" in [run.attempt for run in one.observe()]
