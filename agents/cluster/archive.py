@@ -181,7 +181,7 @@ class Archive:
         with self._file.open("ab") as file:
             file.write(piece.data)
         task.offset, task.written = piece.start + len(piece.data), task.written + len(piece.data)
-        task.ready = not piece.data or task.written >= MOST_LOG_BYTES
+        task.ready = (not piece.data and not piece.waits) or task.written >= MOST_LOG_BYTES
 
     def _hand_over(self, task: _Task) -> None:
         job, _ = self._noted(task.key)

@@ -30,12 +30,14 @@ class LaunchRefusedError(Exception):
 class LogPiece:
     """Bytes `start` to `start + len(data)` of all that a rank has printed. A rank is one node of a gang, in the order placed.
 
-    `end` is how many bytes it has printed so far, where the launcher knows.
+    `end` is how many bytes it has printed so far, where the launcher knows. `waits`: what comes next cannot be had just now,
+    so that an empty piece is not the end of what there is, though the rank may have ended.
     """
 
     start: int
     data: bytes = b""
     end: int | None = None
+    waits: bool = False
 
 
 class Launcher(Protocol):

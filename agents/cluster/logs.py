@@ -149,8 +149,9 @@ class LogUpload:
         if piece.end is not None and cursor.skip_to(piece.end):
             piece = self._read(cursor)
         cursor.has_more = len(piece.data) == MAX_LOG_CHUNK
-        text = decode_piece(piece.data, last=cursor.final and not cursor.has_more)
-        if not text and not cursor.final:
+        final = cursor.final and not piece.waits
+        text = decode_piece(piece.data, last=final and not cursor.has_more)
+        if not text and not final:
             return None
         return LogChunk(
             attempt=cursor.key[0],
@@ -158,7 +159,7 @@ class LogUpload:
             rank=cursor.rank,
             offset=piece.start,
             text=text,
-            last=cursor.final and not text,
+            last=final and not text,
         )
 
     def _read(self, cursor: _Cursor) -> LogPiece:

@@ -27,6 +27,9 @@ TROUBLE_SECONDS = 30.0
 FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 0.5, 5.0
 """How long a pod is left alone whose log could not be had; and one that had printed nothing new, twice as long each time."""
 
+GIVE_UP_SECONDS = 600.0
+"""How long the rest of a log that is over is waited for while it cannot be had."""
+
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +54,7 @@ class _Pause:
 
 
 class LogKeeper:
-    """The logs of a cluster's runs under `folder`, by their names. Raises OSError where that cannot be written."""
+    """The logs of a cluster's runs under `folder`, by their names. Raises OSError where that cannot be read."""
 
     def __init__(self, api: Kubernetes, namespace: str, folder: Path, monotonic: Callable[[], float]) -> None:
         self._api = api
@@ -59,18 +62,19 @@ class LogKeeper:
         self._folder = folder
         self._monotonic = monotonic
         self._pauses: dict[str, _Pause] = {}
+        self._troubled: dict[str, float] = {}
+        """Since when the logs of which pods could not be had."""
         self._rings: dict[tuple[str, int], Ring] = {}
         self._turn = 0
         self._fed: dict[tuple[str, int], int] = {}
 
     def read(self, run: str, rank: int, source: Source | None, offset: int, most_bytes: int) -> LogPiece:
         """From what is kept, and where that is read to its end, from what there is new."""
-        ring = self._ring(run, rank)
-        start, data = ring.read(offset, most_bytes)
+        start, data = self._ring(run, rank).read(offset, most_bytes)
         if not data and source is not None:
             self.feed(source)
-            start, data = ring.read(offset, most_bytes)
-        return LogPiece(start, data, ring.end)
+            start, data = self._ring(run, rank).read(offset, most_bytes)
+        return LogPiece(start, data, self._ring(run, rank).end, waits=not data and source is not None and self._waits(source))
 
     def by_turns(self, sources: Iterable[Source]) -> list[Source]:
         """The sources that have more to give: those that may soon be gone first, then those fed longest ago."""
@@ -78,12 +82,25 @@ class LogKeeper:
         return sorted(waiting, key=lambda source: (not is_over(source.pod), self._fed.get((source.run, source.rank), 0)))
 
     def feed(self, source: Source) -> bool:
-        """Takes up what is new, at most FEED_BYTES of it. False where its kubelet could not be reached: a node that does not answer
-        is trouble of its own pods only, which are then left alone for a while."""
+        """Takes up what is new, at most FEED_BYTES of it. False where its kubelet could not be reached, or our disk took no more: a
+        node that does not answer is trouble of its own pods only, which are then left alone for a while."""
         self._turn += 1
         self._fed[source.run, source.rank] = self._turn
         if self._is_drained(source) or self._is_paused(source):
             return True
+        try:
+            self._take_up(source)
+        except (LauncherUnavailableError, OSError) as error:
+            if source.uid not in self._troubled:
+                log.warning("the log of %s (rank %d): %s", source.run, source.rank, error)
+            self._troubled.setdefault(source.uid, self._monotonic())
+            self._pauses[source.uid] = _Pause(self._monotonic() + TROUBLE_SECONDS, TROUBLE_SECONDS)
+            self._rings.pop((source.run, source.rank), None)  # what it wrote by half is cut off when it is opened again
+            return False
+        self._troubled.pop(source.uid, None)
+        return True
+
+    def _take_up(self, source: Source) -> None:
         ring = self._ring(source.run, source.rank)
         before = place_of(ring.mark) if ring.mark.get("pod") == source.uid else Place()
         over = is_over(source.pod)
@@ -92,24 +109,19 @@ class LogKeeper:
         except KubernetesError:
             # No container yet, or none any more: what the pod printed before, if anything, is all there will be
             data, place, cut = b"", before, False
-        except LauncherUnavailableError as error:
-            if source.uid not in self._pauses or self._pauses[source.uid].seconds != TROUBLE_SECONDS:
-                log.info("%s", error)
-            self._pauses[source.uid] = _Pause(self._monotonic() + TROUBLE_SECONDS, TROUBLE_SECONDS)
-            return False
         self._pause(source, printed=bool(data))
         mark = {**place.mark(), "pod": source.uid, "over": over and not cut}
         if data:
             ring.append(data, mark)
         elif mark != ring.mark:
             ring.note(mark)
-        return True
 
     def keep_only(self, runs: Iterable[str]) -> None:
         """Removes the logs of all other runs."""
         kept = set(runs)
         long_ago = self._monotonic() - TROUBLE_SECONDS
         self._pauses = {uid: pause for uid, pause in self._pauses.items() if pause.until > long_ago}
+        self._troubled = {uid: since for uid, since in self._troubled.items() if uid in self._pauses}
         for name, rank in [key for key in self._rings if key[0] not in kept]:
             self._rings.pop((name, rank))
             self._fed.pop((name, rank), None)
@@ -151,6 +163,11 @@ class LogKeeper:
         if pause is None or self._monotonic() >= pause.until:
             return False
         return pause.seconds == TROUBLE_SECONDS or not is_over(source.pod)
+
+    def _waits(self, source: Source) -> bool:
+        """Whether the rest of a log that is over may still be had, though not now."""
+        since = self._troubled.get(source.uid)
+        return since is not None and is_over(source.pod) and self._monotonic() - since < GIVE_UP_SECONDS
 
     def _is_drained(self, source: Source) -> bool:
         mark = self._ring(source.run, source.rank).mark

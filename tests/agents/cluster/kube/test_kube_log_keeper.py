@@ -1,16 +1,23 @@
 """Logs are taken up while they are there: within bounds, without asking too often, and whatever a kubelet does."""
 
+import errno
+import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from agents.cluster.kubernetes import log_keeper
 from agents.cluster.kubernetes.errors import NotFoundError
 from agents.cluster.kubernetes.log_keeper import FEED_BYTES, MOST_FEED_BYTES, LogKeeper, Source
 from agents.cluster.kubernetes.pod_logs import LOST
-from agents.cluster.launcher import LauncherUnavailableError
-from agents.cluster.ring import RING_BYTES
+from agents.cluster.launcher import LauncherUnavailableError, LogPiece
+from agents.cluster.logs import LogUpload
+from agents.cluster.ring import RING_BYTES, Ring
+from scheduler.contract.sync import ObservedRun, RunState
+from tests.agents.cluster.doubles import MemoryCity, MemoryLauncher
 
 BEGIN = datetime(2026, 11, 24, 8, 0, tzinfo=UTC)
 
@@ -151,3 +158,62 @@ def test_logs_of_forgotten_runs_are_removed(tmp_path: Path) -> None:
     again = keeper(kubelet, tmp_path)
     again.keep_only([])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_disk_that_takes_no_more_costs_a_part_of_the_log_and_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timer, kubelet = Timer(), Kubelet([(1, b"one\n")])
+    kept = keeper(kubelet, tmp_path, timer)
+    kept.feed(source())
+    kubelet.lines.append((2, b"two\n"))
+
+    def half(ring: Ring, start: int, data: bytes) -> None:
+        with next(tmp_path.glob("run/0/*.log")).open("ab") as file:
+            file.write(data[:2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(Ring, "_write", half)
+        timer.now = 10.0
+        kept.feed(source())
+        assert read(kept, source()) == b"one\n"
+        assert read(kept, source(), 4) == b""
+    timer.now += log_keeper.TROUBLE_SECONDS
+    assert read(kept, source(), 4) == b"two\n"
+
+
+class OneLog(MemoryLauncher):
+    """A cluster of one run, which has ended, whose log is taken up from its pod."""
+
+    def __init__(self, kept: LogKeeper) -> None:
+        super().__init__()
+        self._kept = kept
+
+    def read_log(self, attempt: str, token: int, rank: int, offset: int, max_bytes: int) -> LogPiece:
+        return self._kept.read("run", rank, source("Failed"), offset, max_bytes)
+
+
+def test_the_end_of_a_log_waits_for_a_kubelet_that_does_not_answer_just_then(tmp_path: Path) -> None:
+    timer, kubelet = Timer(), Kubelet([(1, b"one\n")])
+    kept = keeper(kubelet, tmp_path, timer)
+    kept.feed(source())
+    kubelet.lines.append((2, b"why it failed\n"))
+    kubelet.trouble = LauncherUnavailableError("dial tcp 10.0.0.9:10250: i/o timeout")
+    city, run = MemoryCity(), ObservedRun(attempt="att-1", fencing_token=1, state=RunState.FAILED)
+    upload = LogUpload(city, "c1", OneLog(kept))
+    for _ in range(3):
+        upload.push([run])
+    assert not upload.is_complete(("att-1", 1))
+    kubelet.trouble, timer.now = None, log_keeper.TROUBLE_SECONDS
+    for _ in range(3):
+        upload.push([run])
+    assert city.texts["att-1", 1] == b"one\nwhy it failed\n"
+    assert upload.is_complete(("att-1", 1))
+
+
+def test_a_log_whose_kubelet_never_answers_again_is_given_up(tmp_path: Path) -> None:
+    timer, kubelet = Timer(), Kubelet(trouble=LauncherUnavailableError("i/o timeout"))
+    upload = LogUpload(MemoryCity(), "c1", OneLog(keeper(kubelet, tmp_path, timer)))
+    while not upload.is_complete(("att-1", 1)):
+        upload.push([ObservedRun(attempt="att-1", fencing_token=1, state=RunState.FAILED)])
+        timer.now += 5.0
+    assert log_keeper.GIVE_UP_SECONDS <= timer.now <= log_keeper.GIVE_UP_SECONDS + 60.0
