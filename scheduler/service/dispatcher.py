@@ -266,13 +266,13 @@ def _grant(session: Session, registry: Registry, fleet: Fleet, grant: Grant, com
     attempt.fencing_token = _next_fencing_token(session)
     session.add(attempt)
     commitments.reserve(attempt, micros)
-    record(session, job, _granted(cluster, grant, spec), now, job.attempts, task)
+    record(session, job, _granted(cluster, grant, kind, spec), now, job.attempts, task)
     return True
 
 
-def _granted(cluster: str, grant: Grant, spec: JobSpec) -> Reason:
+def _granted(cluster: str, grant: Grant, kind: Kind | None, spec: JobSpec) -> Reason:
     asked = spec.alternatives[grant.alternative]
-    what = "CPU" if asked.per_node == 0 else "cards"
+    what = "CPU" if kind is None else " ".join(filter(None, (kind.hardware_class, kind.model, kind.mig)))
     per_node = asked.per_node or asked.cpus
     return Reason("granted", {"cluster": cluster, "nodes": grant.place.nodes, "per_node": per_node, "what": what})
 

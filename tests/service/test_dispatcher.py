@@ -5,6 +5,7 @@ from threading import Event, Thread
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from scheduler.contract.registry import QueueSpec
 from scheduler.domain.states import AttemptState, JobState
@@ -13,9 +14,9 @@ from scheduler.engine.state import State
 from scheduler.service.dispatcher import Pace
 from scheduler.service.expiry import Patience
 from scheduler.service.leadership import DeposedError
-from scheduler.service.lifecycle import lock_job, request_cancel
+from scheduler.service.lifecycle import from_json, lock_job, request_cancel
 from scheduler.store.database import CITY
-from scheduler.store.tables import AttemptRow, ClusterRow, NodeRow, QueueRow
+from scheduler.store.tables import AttemptRow, ClusterRow, JobEventRow, NodeRow, QueueRow
 from tests.service.town import Faulty, Town, books, exchange
 from tests.store.databases import valkey
 
@@ -72,6 +73,11 @@ def test_the_cheaper_place_after_the_voucher_is_taken(town: Town) -> None:
     town.tick()
     assert town.attempts(job)[0].cluster_id == "sz"
     assert town.reason(job) == "placed_cheapest_net"
+    with town.database.read(CITY) as session:
+        granted = session.scalars(
+            select(JobEventRow).where(JobEventRow.job_id == job).order_by(JobEventRow.id.desc()).limit(1)
+        ).one()
+    assert from_json(granted.reason).text("zh") == "授权给 sz:1 个节点 × 8 × 国产 910B3"
 
 
 def test_a_job_that_does_not_fit_waits_with_its_reason_until_there_is_room(town: Town) -> None:
