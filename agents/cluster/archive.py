@@ -179,6 +179,7 @@ class Archive:
         """The next part of the log; what is no longer kept is left out."""
         piece = self._launcher.read_log(*task.key, rank=task.rank, offset=task.offset, max_bytes=READ_BYTES)
         with self._file.open("ab") as file:
+            file.truncate(task.written)  # a disk that was full may have taken a part of this piece already
             file.write(piece.data)
         task.offset, task.written = piece.start + len(piece.data), task.written + len(piece.data)
         task.ready = (not piece.data and not piece.waits) or task.written >= MOST_LOG_BYTES

@@ -1,5 +1,6 @@
 """The archive of logs: the operator's command once for each log, until it takes it, beside the loop and within bounds."""
 
+import resource
 import sys
 import threading
 from itertools import pairwise
@@ -145,6 +146,21 @@ def test_a_log_beyond_all_measure_is_cut(tmp_path: Path, monkeypatch: pytest.Mon
     for _ in range(5):
         scene.step(ended())
     assert [len(text) for text in scene.store.taken.values()] == [2 * module.READ_BYTES]
+
+
+def test_a_disk_that_took_half_a_piece_doubles_nothing(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, MemoryLauncher(logs={KEY: b"abcdef\n"}))
+    scene.archive.expect(desired())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3, hard))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            scene.step(ended())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    for _ in range(4):
+        scene.step(ended())
+    assert list(scene.store.taken.values()) == [b"abcdef\n"]
 
 
 def test_the_loop_keeps_a_run_until_its_log_is_archived(tmp_path: Path) -> None:
