@@ -111,6 +111,7 @@ def _hear(session: Session, cluster: ClusterRow, agent: str, now: datetime) -> N
     if session.scalar(select(ClusterAgentRow.name).where(ClusterAgentRow.cluster_id == cluster.id)) != agent:
         session.execute(_SPEAKER, {"cluster": cluster.id, "agent": agent})
         speaker = session.get_one(ClusterAgentRow, cluster.id, with_for_update=True)
+        session.refresh(cluster, ["heard_at"])  # as it is now that no other agent can speak in between
         silence = None if cluster.heard_at is None else now - cluster.heard_at
         if speaker.name != agent and silence is not None and silence < AGENT_SILENT:
             raise ClusterTakenError(speaker.name, -((silence - AGENT_SILENT) // timedelta(seconds=1)))

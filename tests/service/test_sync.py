@@ -313,3 +313,14 @@ def test_of_two_agents_the_second_changes_nothing_until_the_first_is_silent(city
     with city.write(CITY) as session:
         observe(session, session.get_one(ClusterRow, "sz"), SyncRequest(agent="second"), after(seconds=15))
     assert seen(city, attempt)[0].state == A.LOST
+
+
+def test_of_two_agents_that_speak_at_once_one_is_taken(city: Database) -> None:
+    """The second has read when the cluster was last heard of before the first has spoken."""
+    if city.engine.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer: nothing comes between")
+    with pytest.raises(ClusterTakenError), city.write(CITY) as session:
+        cluster = session.get_one(ClusterRow, "sz")
+        assert cluster.heard_at == NOW
+        exchange(city, "sz", [], after(seconds=100))
+        observe(session, cluster, SyncRequest(agent="second"), after(seconds=100))
