@@ -8,6 +8,7 @@ city's word stops one, and silence is not its word.
 import logging
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from http import HTTPStatus
 from random import Random
@@ -123,6 +124,8 @@ class Agent:
         self._clock = clock
         self._rng = rng
         self._refused: dict[RunKey, ObservedRun] = {}
+        self._put_off: dict[RunKey, int] = {}
+        """How often the cluster could not take a run that is still to be launched."""
         self._desired: list[DesiredRun] = []
         self._revision: str | None = None
         self._telling = Telling()
@@ -179,7 +182,8 @@ class Agent:
             self._desired, self._revision = response.desired, response.revision
             if self._archive is not None:
                 there = {(run.attempt, run.fencing_token) for run in observed}
-                self._archive.keep_only(there | {(run.attempt, run.fencing_token) for run in response.desired})
+                with self._disk_trouble_told():
+                    self._archive.keep_only(there | {(run.attempt, run.fencing_token) for run in response.desired})
         self._watch.hold(response.revision)
         self._due = now + min(self._rng.uniform(0.8, 1.0) * response.next_sync_milliseconds / 1000, MOST_WAIT_SECONDS)
 
@@ -194,7 +198,11 @@ class Agent:
         for key in actions.stop:
             log.info("cluster %s: stopping %s (token %d)", self._cluster, *key)
             self._launcher.stop(*key)
-        for run in actions.launch:
+        # Those the cluster could not take go behind the others: trouble with one run holds up no other.
+        self._put_off = {
+            key: self._put_off[key] for run in actions.launch if (key := (run.attempt, run.fencing_token)) in self._put_off
+        }
+        for run in sorted(actions.launch, key=lambda run: self._put_off.get((run.attempt, run.fencing_token), 0)):
             self._launch(run)
 
     def _forget(self, key: RunKey) -> bool:
@@ -209,11 +217,16 @@ class Agent:
         log.info("cluster %s: launching %s (%s, token %d)", self._cluster, run.attempt, run.name, run.fencing_token)
         try:
             if self._archive is not None:
-                self._archive.expect(run)
+                with self._disk_trouble_told():
+                    self._archive.expect(run)
             self._launcher.launch(run)
         except LaunchRefusedError as error:
             self._refuse(run, str(error), error.cause)
-        except (LauncherUnavailableError, LauncherGoneError):
+        except LauncherGoneError:
+            raise
+        except LauncherUnavailableError:
+            key = (run.attempt, run.fencing_token)
+            self._put_off[key] = self._put_off.get(key, 0) + 1
             raise
         except Exception as error:
             # Whatever one run's launch trips over must not stop the others. Its text may hold an environment or a token, so
@@ -225,7 +238,8 @@ class Agent:
 
     def _refuse(self, run: DesiredRun, detail: str, cause: Cause = Cause.LAUNCH_REFUSED) -> None:
         if self._archive is not None:
-            self._archive.drop((run.attempt, run.fencing_token))
+            with self._disk_trouble_told():
+                self._archive.drop((run.attempt, run.fencing_token))
         self._refused[run.attempt, run.fencing_token] = ObservedRun(
             attempt=run.attempt,
             fencing_token=run.fencing_token,
@@ -237,10 +251,16 @@ class Agent:
 
     def _step_archive(self, observed: list[ObservedRun], now: float) -> None:
         if self._archive is not None:
-            try:
+            with self._disk_trouble_told():
                 self._archive.step(observed, now)
-            except OSError as error:  # a full disk must not stop the runs
-                log.error("cluster %s: the logs' archive: %s", self._cluster, error)
+
+    @contextmanager
+    def _disk_trouble_told(self) -> Iterator[None]:
+        """A full disk keeps logs from the archive; it must not stop the runs, nor keep one from being launched."""
+        try:
+            yield
+        except OSError as error:
+            log.error("cluster %s: the logs' archive: %s", self._cluster, error)
 
     def _refusal_seconds(self, error: CityRefusedError) -> float:
         seconds = TAKEN_RETRY_SECONDS if error.code == "cluster_taken" else REFUSED_RETRY_SECONDS

@@ -89,6 +89,8 @@ class MemoryLauncher:
     stopped: list[RunKey] = field(default_factory=list)
     forgotten: list[RunKey] = field(default_factory=list)
     fails_with: Exception | None = None
+    unavailable_for: set[RunKey] = field(default_factory=set)
+    """Runs that can never be launched just now."""
     silent: bool = False
 
     def observe(self) -> list[ObservedRun]:
@@ -100,6 +102,8 @@ class MemoryLauncher:
         if self.fails_with is not None:
             raise self.fails_with
         key = (run.attempt, run.fencing_token)
+        if key in self.unavailable_for:
+            raise LauncherUnavailableError("an admission webhook does not answer")
         if key not in self.runs:
             self.launched.append(key)
             self.runs[key] = ObservedRun(attempt=key[0], fencing_token=key[1], state=RunState.RUNNING, started_at=START)

@@ -147,6 +147,18 @@ def test_a_launch_the_cluster_cannot_take_now_is_tried_again() -> None:
     assert not any(run.cause for request in city.requests for run in request.observed)
 
 
+def test_a_run_that_can_never_be_launched_just_now_holds_up_no_other() -> None:
+    city = MemoryCity(desired=[desired(f"att-{number}", number) for number in (1, 2, 3)])
+    cluster = MemoryLauncher(unavailable_for={("att-1", 1), ("att-2", 2)})
+    loop = agent(city, cluster)
+    for _ in range(3):
+        loop.round()
+    assert cluster.launched == [("att-3", 3)]
+    cluster.unavailable_for.clear()
+    loop.round()
+    assert sorted(cluster.launched) == [("att-1", 1), ("att-2", 2), ("att-3", 3)]
+
+
 def test_a_restarted_agent_takes_up_where_the_last_one_was_killed() -> None:
     city, cluster = MemoryCity(desired=[desired()]), MemoryLauncher(logs={KEY: b"a" * 100})
     first = agent(city, cluster)

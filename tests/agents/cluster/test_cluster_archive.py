@@ -163,6 +163,20 @@ def test_a_disk_that_took_half_a_piece_doubles_nothing(tmp_path: Path) -> None:
     assert list(scene.store.taken.values()) == [b"abcdef\n"]
 
 
+def test_a_full_or_broken_disk_of_the_archive_stops_no_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(tmp_path, MemoryLauncher())
+    (tmp_path / "att-9.9.json").mkdir()
+    loop = Loop(MemoryCity(desired=[desired()]), scene.launcher, scene.archive)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        loop.round()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert scene.launcher.launched == [KEY]
+    assert "archive" in caplog.text
+
+
 def test_the_loop_keeps_a_run_until_its_log_is_archived(tmp_path: Path) -> None:
     scene = Scene(tmp_path, MemoryLauncher(logs={KEY: b"text"}))
     city = MemoryCity(desired=[desired()])
