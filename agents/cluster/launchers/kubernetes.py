@@ -87,6 +87,8 @@ class KubernetesLauncher:
         self._ailing: dict[str, datetime] = {}
         self._equipped: set[str] = set()
         self._ended: dict[RunKey, ObservedRun] = {}
+        self._put_off: dict[RunKey, int] = {}
+        """How many steps the API could not take with a run. Such runs go behind the others: trouble with one holds up no other."""
         self._there: list[Object] = []
         self._there_until = 0.0
 
@@ -160,9 +162,10 @@ class KubernetesLauncher:
         self._note_ailing(pod for those in pods.values() for pod in those)
         self._equipped &= {str(found["metadata"]["uid"]) for found in owners.values()}
         self._ended = {key: run for key, run in self._ended.items() if key in owners}
+        self._put_off = {key: steps for key, steps in self._put_off.items() if key in owners}
         return [
             Seen(key, self._owner(owners[key]) if key in owners else None, pods.get(key, ()), nodes, self._ailing)
-            for key in sorted({*owners, *pods})
+            for key in sorted({*owners, *pods}, key=lambda key: (self._put_off.get(key, 0), key))
         ]
 
     def _brought_on(self, seen: Seen, until: float) -> tuple[ObservedRun | None, float]:
@@ -186,6 +189,7 @@ class KubernetesLauncher:
                     seen = replace(seen, owner=self._owner(changed))
             except LauncherUnavailableError as error:
                 self._say(str(error))
+                self._put_off[seen.key] = self._put_off.get(seen.key, 0) + 1
                 until = 0.0
                 break
             except KubernetesError as error:  # changed or gone in between, or refused: the next round sees it as it is

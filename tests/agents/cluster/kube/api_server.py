@@ -38,6 +38,7 @@ class Fault:
 
     verb: str = ""
     plural: str = ""
+    name: str = ""
     times: int = 1
     status: int = 0
     reason: str = ""
@@ -49,8 +50,8 @@ class Fault:
     after_effect: bool = False
     """The request takes effect all the same, and only its answer is lost."""
 
-    def meets(self, verb: str, plural: str) -> bool:
-        return self.times > 0 and self.verb in ("", verb) and self.plural in ("", plural)
+    def meets(self, verb: str, plural: str, name: str) -> bool:
+        return self.times > 0 and self.verb in ("", verb) and self.plural in ("", plural) and self.name in ("", name)
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,9 @@ class ApiServer:
         self._http.server_close()
         self._thread.join()
 
-    def fault(self, verb: str, plural: str) -> Fault | None:
+    def fault(self, verb: str, plural: str, name: str) -> Fault | None:
         with self.store.changed:
-            found = next((fault for fault in self.faults if fault.meets(verb, plural)), None)
+            found = next((fault for fault in self.faults if fault.meets(verb, plural, name)), None)
             if found is not None:
                 found.times -= 1
             return found
@@ -151,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
         plural = named.get("plural", "")
         token = (self.headers.get("Authorization") or "").partition(" ")[2]
         self.api.seen.append(Seen(verb, plural, named.get("name"), query, token, url.path))
-        fault = self.api.fault(verb, plural)
+        fault = self.api.fault(verb, plural, named.get("name", ""))
         try:
             if fault is not None and fault.hold is not None:
                 fault.hold.wait(30)

@@ -373,6 +373,17 @@ def test_trouble_of_the_api_loses_and_doubles_no_run(place: Site, server: ApiSer
     assert place.seen().exit_code == 5  # type: ignore[union-attr]
 
 
+def test_a_run_whose_every_step_fails_holds_up_no_other(place: Site, server: ApiServer) -> None:
+    """As an admission webhook may have it that does not answer for one object."""
+    server.faults.append(Fault("patch", "jobs", name=names.run_name(CLUSTER, KEY), times=10_000, status=500))
+    place.launcher.launch(place.gang(nodes=1, per_node=0))
+    place.launcher.launch(place.gang(nodes=1, per_node=0, attempt="att-2", token=2))
+    place.until(RunState.RUNNING, key=("att-2", 2))
+    place.kube.world.kubelet.end(str(place.pods(("att-2", 2))[0]["metadata"]["name"]), 0)
+    place.until(RunState.SUCCEEDED, key=("att-2", 2))
+    assert place.seen().state is RunState.STARTING  # type: ignore[union-attr]
+
+
 def test_a_lost_answer_to_a_create_starts_one(place: Site, server: ApiServer) -> None:
     server.faults.append(Fault("create", "jobs", after_effect=True, cut_after=0))
     with pytest.raises(LauncherUnavailableError):
