@@ -39,7 +39,7 @@ MOST_ENTRYPOINT_BYTES = 100_000
 """Linux takes no longer argument than 128 KiB, and Ray gives the whole entrypoint to a shell as one."""
 MOST_JOB_LOG_BYTES = 2**20
 READINGS_OF_AN_END = 5
-"""How often the log of an ended job is asked for its last words: its node may be gone."""
+"""How often the log of an ended job is asked for its last words, and that of a rank for its end: its node may be gone."""
 
 NODE_SHARE = 0.001
 """Of the resource only one node has: enough to be put there, and a thousand jobs fit."""
@@ -68,12 +68,15 @@ class RayLauncher:
         self._jobs: dict[RunKey, Job] = {}
         self._said: dict[RunKey, Said] = {}
         self._ends_read: dict[RunKey, int] = {}
+        self._silences: dict[tuple[RunKey, int], int] = {}
+        """How often a node did not answer for the log of a rank that has ended."""
 
     def observe(self) -> list[ObservedRun]:
         jobs = {key: job for job in self._api.jobs(_NAME_PREFIX) if (key := self._key(job)) is not None}
         self._jobs = jobs
         self._said = {key: said for key, said in self._said.items() if key in jobs}
         self._ends_read = {key: count for key, count in self._ends_read.items() if key in jobs}
+        self._silences = {(key, rank): count for (key, rank), count in self._silences.items() if key in jobs}
         runs = []
         for key, job in jobs.items():
             said = self._listen(key, job)
@@ -123,7 +126,10 @@ class RayLauncher:
         number, skipped = divmod(offset, SEGMENT_BYTES)
         data = self._segment(node_id, folder, number, skipped, max_bytes)
         if data is None:
-            later = [kept for kept in self._kept(node_id, folder) if kept > number]
+            kept = self._kept(node_id, folder)
+            if kept is None:
+                return LogPiece(offset, waits=self._waits((attempt, token), rank))
+            later = [each for each in kept if each > number]
             if not later:
                 return LogPiece(offset)
             number, skipped, offset = later[0], 0, later[0] * SEGMENT_BYTES
@@ -135,10 +141,18 @@ class RayLauncher:
     def _segment(self, node_id: str, folder: str, number: int, skipped: int, max_bytes: int) -> bytes | None:
         return self._api.log(node_id, f"{folder}/{number:08d}.log", offset=skipped, max_bytes=max_bytes)
 
-    def _kept(self, node_id: str, folder: str) -> list[int]:
-        """The numbers of a log's segments that are still there, in order."""
-        stems = (PurePosixPath(name).stem for name in self._api.log_names(node_id, f"{folder}/*.log"))
-        return sorted(int(stem) for stem in stems if stem.isdecimal())
+    def _kept(self, node_id: str, folder: str) -> list[int] | None:
+        """The numbers of a log's segments that are still there, in order; None when the node does not answer."""
+        names = self._api.log_names(node_id, f"{folder}/*.log")
+        if names is None:
+            return None
+        return sorted(int(stem) for stem in (PurePosixPath(name).stem for name in names) if stem.isdecimal())
+
+    def _waits(self, key: RunKey, rank: int) -> bool:
+        """Whether to ask a node again that does not answer: of a run that has ended, only so often."""
+        if STATES.get(self._jobs[key].status) in RUN_FINAL:
+            self._silences[key, rank] = self._silences.get((key, rank), 0) + 1
+        return self._silences.get((key, rank), 0) <= READINGS_OF_AN_END
 
     def _end(self, node_id: str, folder: str, offset: int, data: bytes, max_bytes: int) -> int | None:
         """How much was printed: what has been read to its end, or all before the newest segment, asked for once a segment."""

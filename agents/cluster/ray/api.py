@@ -132,13 +132,13 @@ class RayApi:
             self.call("PUT", path, content=package)
         return f"gcs://{name}"
 
-    def log_names(self, node_id: str, glob: str) -> list[str]:
-        """The log files of a node whose paths match; none when that node does not answer Ray."""
+    def log_names(self, node_id: str, glob: str) -> list[str] | None:
+        """The log files of a node whose paths match; None when that node does not answer Ray."""
         query = {"node_id": node_id, "glob": glob, "timeout": str(NODE_SECONDS)}
         try:
             listed = _LOGS.validate_json(self.call("GET", "/api/v0/logs", accept=(500,), params=query).content)
         except ValidationError:
-            return []
+            return None
         return sorted(name for names in listed.data.result.values() for name in names)
 
     def log(self, node_id: str, filename: str, *, offset: int = 0, max_bytes: int) -> bytes | None:

@@ -151,7 +151,27 @@ def test_a_dead_node_is_not_asked_for_ever(tmp_path: Path) -> None:
     runs = [one.observe()[0] for _ in range(READINGS_OF_AN_END + 3)]
     assert {(run.cause, run.started_at is not None) for run in runs} == {(Cause.NODE_LOST, True)}
     assert ray.asked.count("GET /api/v0/logs/file") == READINGS_OF_AN_END
-    assert one.read_log("att-1", 1, 0, 0, 100) == LogPiece(0)
+    pieces = [one.read_log("att-1", 1, 0, 0, 100) for _ in range(READINGS_OF_AN_END + 1)]
+    assert pieces == [LogPiece(0, waits=True)] * READINGS_OF_AN_END + [LogPiece(0)]
+
+
+def test_the_end_of_a_log_waits_for_a_node_that_does_not_answer_just_then(tmp_path: Path) -> None:
+    ray, city = FakeRay(), MemoryCity()
+    one = launcher(ray, tmp_path)
+    upload = LogUpload(city, "c1", one)
+    one.launch(desired())
+    ray.runs()
+    upload.push(one.observe())
+    ray.fails()
+    ray.dead.add("id-node-1")
+    upload.push(one.observe())
+    assert not upload.is_complete(("att-1", 1))
+    ray.dead.clear()
+    ray.logs["id-node-1", f"suanwang/{NAME}/0/00000000.log"] = b"result\n"
+    for _ in range(2):
+        upload.push(one.observe())
+    assert city.texts["att-1", 1] == b"result\n"
+    assert upload.is_complete(("att-1", 1))
 
 
 def test_a_log_is_read_by_its_segments_and_goes_on_where_it_is_still_kept(tmp_path: Path) -> None:
