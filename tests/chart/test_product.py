@@ -36,7 +36,7 @@ VENDOR_OF = {
     "brsmi": "biren",
     "amd-smi": "amd",
 }
-PROBES = {VENDOR_OF[probe.name]: probe.ways if isinstance(probe, Preferred) else (probe,) for probe in shipped()}
+PROBES = {VENDOR_OF[probe.name]: (probe._library, probe._tool) if isinstance(probe, Preferred) else (probe,) for probe in shipped()}
 PATH = {"/usr/local/bin", "/usr/local/sbin", "/usr/bin", "/usr/sbin"}
 """Of the image's, where a node's command may be put."""
 

@@ -149,7 +149,6 @@ class Kubernetes:
         name: str,
         *,
         propagation: str = "Background",
-        grace_seconds: int | None = None,
         uid: str | None = None,
     ) -> None:
         """Asks for the object to go, which may take its grace. Raises NotFoundError, and ConflictError if it has another `uid`.
@@ -157,8 +156,6 @@ class Kubernetes:
         `propagation`: what it owns goes after it (`Background`), before it (`Foreground`) or stays (`Orphan`).
         """
         options: Object = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if grace_seconds is not None:
-            options["gracePeriodSeconds"] = grace_seconds
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         self._json(_Call("DELETE", resource.path(namespace, name), "delete", _what(resource, namespace, name), body=options))
@@ -172,7 +169,6 @@ class Kubernetes:
         container: str | None = None,
         since: datetime | None = None,
         timestamps: bool = False,
-        previous: bool = False,
     ) -> bytes:
         """At most `max_bytes` of a container's output from its beginning, or from the second of `since` on.
 
@@ -184,7 +180,6 @@ class Kubernetes:
             "limitBytes": str(max_bytes),
             "sinceTime": None if since is None else rfc3339(since),
             "timestamps": "true" if timestamps else None,
-            "previous": "true" if previous else None,
         }
         path = PODS.path(namespace, pod, "log")
         call = _Call("GET", path, "get", f"pods/log of {pod} in {namespace}", query=_given(query))

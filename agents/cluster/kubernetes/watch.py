@@ -57,36 +57,35 @@ class Known:
         self.version = listed.resource_version
         self._noted.clear()
 
-    def apply(self, event: Object) -> bool:
-        """What a watch says next; whether an object is another now."""
+    def apply(self, event: Object) -> None:
+        """What a watch says next."""
         found = event["object"]
         self.version = str(_version(found))
         if event["type"] == "BOOKMARK":
-            return False
+            return
         if _version(found) >= self._noted.get(self._name(found), 0):
             self._noted.pop(self._name(found), None)
-        return self._gone(found) if event["type"] == "DELETED" else self._put(found)
+        if event["type"] == "DELETED":
+            self._gone(found)
+        else:
+            self._put(found)
 
-    def note(self, found: Object) -> bool:
+    def note(self, found: Object) -> None:
         """What a write of our own answered; nothing new if the watch has told what came after it."""
         if self.version is not None and _version(found) <= int(self.version):
-            return False
+            return
         self._noted[self._name(found)] = _version(found)
-        return self._put(found)
+        self._put(found)
 
-    def _put(self, found: Object) -> bool:
+    def _put(self, found: Object) -> None:
         known = self.objects.get(self._name(found))
-        if known is not None and _version(known) >= _version(found):
-            return False
-        self.objects[self._name(found)] = found
-        return True
+        if known is None or _version(known) < _version(found):
+            self.objects[self._name(found)] = found
 
-    def _gone(self, found: Object) -> bool:
+    def _gone(self, found: Object) -> None:
         known = self.objects.get(self._name(found))
-        if known is None or _version(known) > _version(found):
-            return False
-        del self.objects[self._name(found)]
-        return True
+        if known is not None and _version(known) <= _version(found):
+            del self.objects[self._name(found)]
 
     def _name(self, found: Object) -> str:
         metadata = found["metadata"]
@@ -98,10 +97,7 @@ class Known:
 
 
 class Watched:
-    """What there is of `resource`, by name (`namespace/name` where all namespaces are watched), kept in a thread until closed.
-
-    `on_change` is called in that thread after each list and each change of an object: it returns at once.
-    """
+    """What there is of `resource`, by name (`namespace/name` where all namespaces are watched), kept in a thread until closed."""
 
     def __init__(
         self,
@@ -110,7 +106,6 @@ class Watched:
         namespace: str | None,
         *,
         label_selector: str | None = None,
-        on_change: Callable[[], None] = lambda: None,
         rng: Random,
         monotonic: Callable[[], float] = time.monotonic,
         fresh_seconds: float = FRESH_SECONDS,
@@ -119,7 +114,6 @@ class Watched:
         self._resource = resource
         self._namespace = namespace
         self._selector = label_selector
-        self._on_change = on_change
         self._rng = rng
         self._monotonic = monotonic
         self._fresh_seconds = fresh_seconds
@@ -221,15 +215,12 @@ class Watched:
         with self._turn:
             self._known.replace(listed)
         self._confirm(asked_at)
-        self._on_change()
         return listed.resource_version
 
     def _take(self, event: Object) -> None:
         with self._turn:
-            changed = self._known.apply(event)
+            self._known.apply(event)
         self._confirm(self._monotonic())
-        if changed:
-            self._on_change()
 
     def _confirm(self, moment: float) -> None:
         """What is known was so at `moment`."""

@@ -16,7 +16,7 @@ class Preferred:
 
     def __init__(self, library: ChildProbe, tool: ToolProbe) -> None:
         self.name = tool.name
-        self.ways = self._library, self._tool = library, tool
+        self._library, self._tool = library, tool
         self._rest = 0
         self._why: str | None = None
 

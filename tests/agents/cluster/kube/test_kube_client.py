@@ -120,7 +120,7 @@ def test_a_watch_tells_what_comes_into_view_changes_and_leaves_it(kube: Kube) ->
     kube.api.create(PODS, kube.namespace, pod("other", labels={"app": "y"}))
     kube.api.patch(PODS, kube.namespace, "one", {"metadata": {"annotations": {"a": "b"}}})
     kube.api.patch(PODS, kube.namespace, "before", {"metadata": {"labels": {"app": "y"}}})
-    kube.api.delete(PODS, kube.namespace, "one", grace_seconds=0)
+    kube.api.delete(PODS, kube.namespace, "one")
     told: list[tuple[str, str]] = []
     with kube.api.watch(PODS, kube.namespace, resource_version=version, seconds=10, label_selector="app=x") as stream:
         for event in stream:
