@@ -8,7 +8,7 @@ gaps between the pieces that are there. Nothing here is remembered elsewhere.
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import Select, delete, select, text, tuple_
 from sqlalchemy.orm import Session
 
 from scheduler.contract.sync import Gap, LogChunk, LogPosition
@@ -31,8 +31,10 @@ ROW_BYTES = 16 * 2**10
 
 _BEGIN = text(
     "INSERT INTO logs (attempt_id, rank, tenant_id, end_offset, complete) "
-    "VALUES (:attempt, :rank, :tenant, 0, :complete) ON CONFLICT DO NOTHING"
+    "VALUES (:attempt, :rank, :tenant, 0, false) ON CONFLICT DO NOTHING"
 )
+
+_KEY = tuple_(LogRow.attempt_id, LogRow.rank)
 
 LogKey = tuple[str, int]
 """An attempt and a rank of it."""
@@ -112,23 +114,22 @@ def marks(session: Session, keys: Collection[LogKey]) -> Mapping[LogKey, Mark]:
     """How some logs stand, by two queries for all of them."""
     ids = {attempt for attempt, _ in keys}
     states = {row.id: row.state for row in session.execute(select(AttemptRow.id, AttemptRow.state).where(AttemptRow.id.in_(ids)))}
-    ends = {
-        (row.attempt_id, row.rank): (row.end_offset, row.complete)
-        for row in session.execute(
-            select(LogRow.attempt_id, LogRow.rank, LogRow.end_offset, LogRow.complete).where(LogRow.attempt_id.in_(ids))
-        )
-    }
+    marked = select(LogRow.attempt_id, LogRow.rank, LogRow.end_offset, LogRow.complete).where(_KEY.in_(keys))
+    ends = {(row.attempt_id, row.rank): (row.end_offset, row.complete) for row in session.execute(marked)}
     return {key: (states.get(key[0]), *ends.get(key, (0, False))) for key in keys}
 
 
 def _locked(session: Session, wanted: Iterable[tuple[AttemptRow, int]]) -> Mapping[LogKey, LogRow]:
     """The logs' own rows, made where they are missing and locked in one order, so that two processes cannot interleave on one."""
     kept = sorted({(attempt.id, rank, attempt.tenant_id) for attempt, rank in wanted if share_of(rank, len(attempt.placements))})
-    for attempt, rank, tenant in kept:
-        session.execute(_BEGIN, {"attempt": attempt, "rank": rank, "tenant": tenant, "complete": False})
-    locked = select(LogRow).where(LogRow.attempt_id.in_({attempt for attempt, _, _ in kept}))
-    rows = session.scalars(locked.order_by(LogRow.attempt_id, LogRow.rank).with_for_update()).all()
-    return {(row.attempt_id, row.rank): row for row in rows}
+    keys = [(attempt, rank) for attempt, rank, _ in kept]
+    locked = select(LogRow).where(_KEY.in_(keys)).order_by(LogRow.attempt_id, LogRow.rank).with_for_update()
+    found = {(row.attempt_id, row.rank): row for row in session.scalars(locked)}
+    new = [{"attempt": attempt, "rank": rank, "tenant": tenant} for attempt, rank, tenant in kept if (attempt, rank) not in found]
+    if new:
+        session.execute(_BEGIN, new)
+        found = {(row.attempt_id, row.rank): row for row in session.scalars(locked)}
+    return found
 
 
 def _append(session: Session, attempt: AttemptRow | None, logs: Mapping[LogKey, LogRow], chunk: LogChunk) -> LogPosition:
@@ -178,7 +179,7 @@ def _store(session: Session, log: LogRow, share: Share, start: int, data: bytes)
     session.execute(dropped.execution_options(synchronize_session=False))
 
 
-def _pieces(attempt: str, rank: int):  # type: ignore[no-untyped-def]
+def _pieces(attempt: str, rank: int) -> Select[LogPieceRow]:
     return select(LogPieceRow).where(LogPieceRow.attempt_id == attempt, LogPieceRow.rank == rank)
 
 
