@@ -34,6 +34,9 @@ REFUSED_RETRY_SECONDS = 30.0
 TAKEN_RETRY_SECONDS = 5.0
 MOST_WAIT_SECONDS = 60.0
 REPORTS_PER_ROUND = 64
+REPORTS_SECONDS = 2.0
+"""How many node reports are posted before a round, and for how long at most: a slow city must not hold up a sync."""
+
 LOOK_SECONDS = 10.0
 """How often a site that has no nodes is looked at again."""
 
@@ -84,7 +87,7 @@ def run(
     `wake` is what the loop waits on: whoever sets `stop` sets it too, and a launcher that hears of changes may.
     Raises LauncherGoneError when the launcher's cluster has ended for good.
     """
-    reports = Reports(city, site, rng) if site else None
+    reports = Reports(city, site, rng, monotonic) if site else None
     with Watch(city, cluster, wake, rng) as watch:
         agent = Agent(city, launcher, watch, cluster=cluster, name=name, clock=clock, rng=rng, archive=archive)
         while not stop.is_set():
@@ -295,10 +298,11 @@ class Reports:
     A node that comes is reported at once, one that goes once more when its turn comes, so that its cards go with it.
     """
 
-    def __init__(self, city: CityPort, site: Site, rng: Random) -> None:
+    def __init__(self, city: CityPort, site: Site, rng: Random, monotonic: Callable[[], float]) -> None:
         self._city = city
         self._site = site
         self._rng = rng
+        self._monotonic = monotonic
         self._due: dict[str, float] = {}
         self._look_at = 0.0
         self._not_before = 0.0
@@ -310,7 +314,7 @@ class Reports:
         return max(self._not_before, min(self._due.values(), default=self._look_at))
 
     def post_due(self, now: float) -> None:
-        """Posts what is due, the longest overdue first, at most REPORTS_PER_ROUND."""
+        """Posts what is due at `now`, the longest overdue first, at most REPORTS_PER_ROUND and for REPORTS_SECONDS."""
         if now < self._not_before:
             return
         try:
@@ -321,6 +325,8 @@ class Reports:
             overdue = sorted((due, hostname) for hostname, due in self._due.items() if due <= now)
             trouble = ""
             for _, hostname in overdue[:REPORTS_PER_ROUND]:
+                if self._monotonic() - now > REPORTS_SECONDS:
+                    break
                 try:
                     accepted = self._city.report(self._site.report(hostname))
                 except (CityRefusedError, ValidationError) as error:  # it waits by itself: the others go on

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from agents.city import City, TokenFile
-from agents.cluster.agent import OBSERVE_SECONDS, Agent, CityPort, Reports, run
+from agents.cluster.agent import OBSERVE_SECONDS, REPORTS_SECONDS, Agent, CityPort, Reports, run
 from agents.cluster.archive import Archive
 from agents.cluster.launcher import Launcher, LauncherUnavailableError, LaunchRefusedError
 from agents.cluster.site import RecordedNodes, SiteFile
@@ -180,7 +180,7 @@ def test_a_restarted_agent_takes_up_where_the_last_one_was_killed() -> None:
 def test_reports_are_all_posted_at_once_and_then_spread() -> None:
     city, clock = MemoryCity(), Clock()
     nodes = RecordedNodes(SiteFile.model_validate(SITE), shipped_catalogue(), boot="boot-1", agent_version="1", clock=clock)
-    reports = Reports(city, nodes, random.Random(1))
+    reports = Reports(city, nodes, random.Random(1), lambda: 0.0)
     reports.post_due(0.0)
     assert len(city.reports) == 30
     dues = []
@@ -361,13 +361,31 @@ class Node422(MemoryCity):
 def test_a_node_whose_report_is_refused_keeps_no_other_from_being_reported() -> None:
     city = Node422()
     nodes = RecordedNodes(SiteFile.model_validate(SITE), shipped_catalogue(), boot="boot-1", agent_version="1", clock=Clock())
-    reports, now = Reports(city, nodes, random.Random(1)), 0.0
+    reports, now = Reports(city, nodes, random.Random(1), lambda: 0.0), 0.0
     while now < 120.0:
         reports.post_due(now)
         now = reports.next_due()
     for hostname in (report.hostname for report in city.reports[:20]):
         assert sum(report.hostname == hostname for report in city.reports) >= 12, "one report in ten seconds"
     assert len({report.hostname for report in city.reports}) == 29
+
+
+def test_a_city_that_is_slow_to_take_reports_holds_up_no_sync() -> None:
+    clock = [0.0]
+
+    class SlowCity(MemoryCity):
+        def report(self, report: NodeReport) -> ReportAccepted:
+            clock[0] += 0.9
+            return super().report(report)
+
+    city = SlowCity()
+    nodes = RecordedNodes(SiteFile.model_validate(SITE), shipped_catalogue(), boot="boot-1", agent_version="1", clock=Clock())
+    reports = Reports(city, nodes, random.Random(1), lambda: clock[0])
+    reports.post_due(clock[0])
+    assert clock[0] <= REPORTS_SECONDS + 0.9
+    for _ in range(12):
+        reports.post_due(clock[0])
+    assert len({report.hostname for report in city.reports}) == 30, "those longest overdue come first"
 
 
 class OddSite:
@@ -384,6 +402,6 @@ class OddSite:
 
 def test_a_node_that_cannot_be_described_ends_no_agent(caplog: pytest.LogCaptureFixture) -> None:
     city = MemoryCity()
-    Reports(city, OddSite(), random.Random(1)).post_due(0.0)
+    Reports(city, OddSite(), random.Random(1), lambda: 0.0).post_due(0.0)
     assert [report.hostname for report in city.reports] == ["n-2"]
     assert "n-1: cpu_cores" in caplog.text

@@ -174,7 +174,7 @@ class Cluster:
 def loop() -> tuple[Cluster, MemoryCity, Reports]:
     cluster, city = Cluster(), MemoryCity()
     site = KubernetesNodes(cluster, RULES, boot="boot-1", agent_version="1", clock=lambda: START)
-    return cluster, city, Reports(city, site, random.Random(1))
+    return cluster, city, Reports(city, site, random.Random(1), lambda: 0.0)
 
 
 def told(city: MemoryCity, hostname: str) -> list[int]:
